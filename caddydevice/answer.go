@@ -1,0 +1,159 @@
+// This file holds the answers of the gate: what becomes of a session in words
+// and links, and the header fields that go with a status.
+
+package caddydevice
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/page"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+const (
+	// retrySoon is the Retry-After of what passes by itself.
+	retrySoon = 5 * time.Second
+	// pageReload is how often a page without JavaScript loads itself again.
+	pageReload = 10 * time.Second
+	// slowReload is the same for what a person has to change first.
+	slowReload = time.Minute
+)
+
+// statuses maps a session's state to what an answer calls it.
+var statuses = map[session.State]page.Status{
+	session.Pending: page.Pending, session.Active: page.Active, session.Denied: page.Denied, session.Expired: page.Expired,
+	session.Failed: page.Failed, session.Ended: page.Ended, session.Superseded: page.Superseded,
+}
+
+func statusOf(snap *session.Snapshot) page.Status { return statuses[snap.State] }
+
+// answer writes an answer of ours, in the form that the client asked for. It
+// returns no error of its own: nothing of ours reaches handle_errors.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *page.Answer) error {
+	format := page.Negotiate(r.Header["Accept"])
+	a.Site = h.hosts.siteOf(r)
+	if a.Site != "" {
+		l := h.linksFor(r)
+		a.LoginPath, a.LogoutPath, a.WaitPath = l.path+"/login", l.path+"/logout", l.path+"/wait"
+		if a.Status != page.Active && a.Status != page.Pending {
+			a.LoginURI = l.origin + a.LoginPath
+		}
+	}
+	header := w.Header()
+	if status == http.StatusUnauthorized && header["WWW-Authenticate"] == nil && header["Www-Authenticate"] == nil {
+		header.Set("WWW-Authenticate", `Bearer realm="device_auth"`)
+	}
+	if status == http.StatusUnauthorized && isGRPC(r) {
+		header.Set("Grpc-Status", "16") // UNAUTHENTICATED
+		header.Set("Grpc-Message", "sign in first")
+	}
+	if err := a.Write(w, r, status, format); err != nil {
+		h.logger.Debug("writing an answer", zap.Error(err))
+	}
+	return nil
+}
+
+// unavailable answers 503; an HTML page tries again by itself.
+func (h *Handler) unavailable(w http.ResponseWriter, r *http.Request, detail string, after time.Duration) error {
+	after = max(after, retrySoon)
+	setRetryAfter(w, after)
+	a := &page.Answer{Status: page.Unavailable, Detail: detail}
+	if isNavigation(r) {
+		a.Reload, a.ReloadAfter = arrivedURI(r), after
+	}
+	return h.answer(w, r, http.StatusServiceUnavailable, a)
+}
+
+// limited answers 429.
+func (h *Handler) limited(w http.ResponseWriter, r *http.Request, detail string, after time.Duration) error {
+	after = max(after, retrySoon)
+	setRetryAfter(w, after)
+	a := &page.Answer{Status: page.Limited, Detail: detail}
+	if isNavigation(r) {
+		a.Reload, a.ReloadAfter = arrivedURI(r), after
+	}
+	return h.answer(w, r, http.StatusTooManyRequests, a)
+}
+
+// setRetryAfter writes whole seconds, rounded up.
+func setRetryAfter(w http.ResponseWriter, d time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int((d+time.Second-1)/time.Second)))
+}
+
+// instruct shows a sign-in under way. key is there where this answer made it:
+// then it goes into the cookie, and a terminal's into the body too.
+func (h *Handler) instruct(w http.ResponseWriter, r *http.Request, s *session.Session, snap *session.Snapshot, key session.Key, status int) error {
+	a := h.instructions(r, s, snap, key)
+	if key != (session.Key{}) {
+		h.cookie.set(w, key)
+	}
+	setRetryAfter(w, a.Login.Interval)
+	return h.answer(w, r, status, a)
+}
+
+// instructions makes the answer that shows a sign-in under way.
+func (h *Handler) instructions(r *http.Request, s *session.Session, snap *session.Snapshot, key session.Key) *page.Answer {
+	l := h.linksFor(r)
+	login := snap.Login
+	to := h.destination(r)
+	a := &page.Answer{
+		Status: page.Pending,
+		Login: &page.Login{
+			UserCode: login.UserCode, VerificationURI: login.VerificationURI, VerificationURIComplete: login.VerificationURIComplete,
+			Expires: snap.Expires, Interval: login.Interval,
+			WaitURI: l.origin + l.path + "/wait", QRURI: l.origin + l.path + "/qr.svg",
+			NoQR: r.URL.Query().Get("qr") == "0" && h.isLogin(r),
+		},
+		To: to, Reload: l.login(to, 1), ReloadAfter: pageReload,
+	}
+	if key != (session.Key{}) && s.Kind() == session.Terminal {
+		a.Login.Session = key.Reveal()
+		a.Login.Command = h.command(r, l, to, key)
+	}
+	return a
+}
+
+// isLogin reports whether the request asks for the login path itself.
+func (h *Handler) isLogin(r *http.Request) bool {
+	name, ok := h.reserved(r)
+	return ok && name == "login"
+}
+
+// destination is where the person was going: the request itself, or on the
+// login path its parameter to.
+func (h *Handler) destination(r *http.Request) string {
+	if !h.isLogin(r) {
+		return arrivedURI(r)
+	}
+	if to := r.FormValue("to"); validDestination(to) {
+		return to
+	}
+	return "/"
+}
+
+// command is the line that goes on in a terminal: the same request with the
+// key. Where the request has an Authorization of its own, which is the
+// upstream's, the key goes into the cookie.
+func (h *Handler) command(r *http.Request, l links, to string, key session.Key) string {
+	var b strings.Builder
+	b.WriteString("curl ")
+	if !h.isLogin(r) && r.Method != http.MethodGet {
+		b.WriteString("-X " + shellQuote(r.Method) + " ")
+	}
+	if r.Header["Authorization"] != nil {
+		b.WriteString("-b " + shellQuote(h.cookie.name+"="+key.Reveal()))
+	} else {
+		b.WriteString("-H " + shellQuote("Authorization: Bearer "+key.Reveal()))
+	}
+	return b.String() + " " + shellQuote(l.origin+to)
+}
+
+// shellQuote quotes for a POSIX shell.
+func shellQuote(text string) string {
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

@@ -1,0 +1,174 @@
+// This file holds the app: what all gates of a Caddy share, and what outlives
+// a reload.
+
+package caddydevice
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App owns what the device_auth handlers share: the store, and the limits on
+// all of them together. It needs no configuration.
+type App struct {
+	// Where sessions are kept. Default: memory, which forgets them when Caddy
+	// stops.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_auth.stores inline_key=store"`
+
+	// Bounds for all clients together.
+	Limits *AppLimits `json:"limits,omitempty"`
+
+	store  StoreOpener
+	logger *zap.Logger
+
+	starts *rate.Limiter
+	begun  atomic.Int64 // starts that wait for the identity provider
+	waits  atomic.Int64 // open waits and streams
+
+	mu      sync.Mutex
+	engines map[engineKey]*boundEngine
+}
+
+// boundEngine is a pooled engine with this configuration's client for it.
+type boundEngine struct {
+	*engine
+	cfg    idp.Config
+	client *idp.Client
+}
+
+// AppLimits bound all clients together.
+type AppLimits struct {
+	// Sign-ins under way. Default: 10000.
+	Pending int `json:"pending,omitempty"`
+
+	// New sign-ins. Default: 50 in 1s.
+	Starts *Rate `json:"starts,omitempty"`
+
+	// Open streams and waits. Default: 5000.
+	Waits int `json:"waits,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "device_auth",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets up the app. Nothing is opened, and nobody asked.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.engines = map[engineKey]*boundEngine{}
+	if a.Limits == nil {
+		a.Limits = new(AppLimits)
+	}
+	if a.Limits.Starts == nil {
+		a.Limits.Starts = &Rate{Count: 50, Per: caddy.Duration(time.Second)}
+	}
+	defaultTo(&a.Limits.Pending, 10000)
+	defaultTo(&a.Limits.Waits, 5000)
+	if a.Limits.Pending < 1 || a.Limits.Waits < 1 || a.Limits.Starts.Count < 1 || a.Limits.Starts.Per <= 0 {
+		return errors.New("device_auth: limits must be positive")
+	}
+	a.starts = rate.NewLimiter(a.Limits.Starts.limit(), a.Limits.Starts.Count)
+	a.store = new(MemoryStore)
+	if a.StoreRaw == nil {
+		return nil
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("device_auth: loading store: %w", err)
+	}
+	a.store = mod.(StoreOpener)
+	return nil
+}
+
+func (r *Rate) limit() rate.Limit {
+	return rate.Limit(float64(r.Count) / time.Duration(r.Per).Seconds())
+}
+
+// engineFor returns the engine for an identity provider. Handlers that name
+// the same issuer and client id share it, and so must agree on the rest.
+func (a *App) engineFor(cfg idp.Config) (*engine, error) {
+	key := engineKey{store: a.store.StoreKey(), issuer: cfg.Issuer, clientID: cfg.ClientID}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if b, ok := a.engines[key]; ok {
+		if !reflect.DeepEqual(b.cfg, cfg) {
+			return nil, fmt.Errorf("device_auth: two gates use issuer %q and client_id %q with different client_secret, client_auth, scopes, idp_timeout or clock_skew: they share their sign-ins, so make these lines equal",
+				cfg.Issuer, cfg.ClientID)
+		}
+		return b.engine, nil
+	}
+	client, err := idp.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("device_auth: %w", err)
+	}
+	e, err := acquireEngine(key, client, a.store, a.logger)
+	if err != nil {
+		return nil, fmt.Errorf("device_auth: %w", err)
+	}
+	a.engines[key] = &boundEngine{engine: e, cfg: cfg, client: client}
+	return e, nil
+}
+
+// Start puts this configuration's clients in place of the previous one's, and
+// says what an operator should know.
+func (a *App) Start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, b := range a.engines {
+		b.keeper.Use(b.client)
+		a.logger.Info("gate is ready",
+			zap.String("issuer", key.issuer), zap.String("client_id", key.clientID), zap.String("store", key.store),
+			zap.String("who_gets_in", "everyone who can sign in at the issuer"),
+			zap.String("session_ends", "with the identity provider's token: refresh is not supported yet"))
+	}
+	if len(a.engines) > 0 {
+		if _, ok := a.store.(*MemoryStore); ok {
+			a.logger.Warn("sessions are kept in memory: they end when Caddy stops")
+		}
+	}
+	return nil
+}
+
+// Stop does nothing: requests that are under way go on.
+func (a *App) Stop() error { return nil }
+
+// Cleanup lets go of the engines. They live on where the next configuration
+// has taken them over.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for key, b := range a.engines {
+		errs = append(errs, releaseEngine(key))
+		b.client.Close()
+	}
+	a.engines = nil
+	return errors.Join(errs...)
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

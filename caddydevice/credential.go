@@ -1,0 +1,85 @@
+// This file holds credentials: how a session key is found on a request, and
+// how it is taken off before the upstream sees it.
+
+package caddydevice
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+// credential is what a request brings to say who it is.
+type credential struct {
+	key    session.Key
+	source source
+}
+
+// source says where a credential was, or what is wrong with it.
+type source int
+
+const (
+	noCredential source = iota
+	fromBearer          // Authorization, Bearer or Basic
+	fromCookie
+	badBearer // meant for this gate, but no key
+	ambiguous // several Authorization fields
+)
+
+// credentialOf finds the request's credential. An Authorization that is meant
+// for this gate decides alone: a bad bearer is not rescued by a good cookie.
+// Any other Authorization is the upstream's business.
+func (h *Handler) credentialOf(r *http.Request) credential {
+	switch fields := r.Header["Authorization"]; {
+	case len(fields) > 1:
+		return credential{source: ambiguous}
+	case len(fields) == 1:
+		if cred := parseAuthorization(fields[0]); cred.source != noCredential {
+			return cred
+		}
+	}
+	if key, ok := h.cookie.key(r); ok {
+		return credential{key: key, source: fromCookie}
+	}
+	return credential{}
+}
+
+// parseAuthorization reads `Bearer dvc_…`, and `Basic` whose password is a
+// key, for netrc (RFC 6750 §2.1, RFC 7617 §2). It recognises broadly what is
+// meant for this gate, so that no key slips through to the upstream, and
+// accepts only the one strict form.
+func parseAuthorization(field string) credential {
+	text := field
+	scheme, value, _ := strings.Cut(field, " ")
+	if strings.EqualFold(scheme, "Basic") {
+		decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(value))
+		if err != nil {
+			return credential{}
+		}
+		text = string(decoded)
+		_, value, _ = strings.Cut(text, ":")
+	} else if !strings.EqualFold(scheme, "Bearer") {
+		value = ""
+	}
+	if !strings.Contains(text, session.KeyPrefix) {
+		return credential{}
+	}
+	if key, ok := session.ParseKey(value); ok {
+		return credential{key: key, source: fromBearer}
+	}
+	return credential{source: badBearer}
+}
+
+// hideCredentials takes our cookie and our keys off the request: also where it
+// is not protected, since a browser sends its cookie everywhere.
+func (h *Handler) hideCredentials(r *http.Request) {
+	for _, field := range r.Header["Authorization"] {
+		if parseAuthorization(field).source != noCredential {
+			delete(r.Header, "Authorization")
+			break
+		}
+	}
+	h.cookie.hide(r.Header)
+}

@@ -1,0 +1,254 @@
+// This file holds the gateway's own paths below path_prefix.
+
+package caddydevice
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/page"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+const (
+	// maxForm and formTimeout bound the body of a form.
+	maxForm     = 64 << 10
+	formTimeout = 10 * time.Second
+)
+
+// endpoints are the reserved paths by name and method.
+var endpoints = map[string]map[string]func(*Handler, http.ResponseWriter, *http.Request) error{
+	"login":   {http.MethodGet: (*Handler).getLogin, http.MethodPost: (*Handler).postLogin},
+	"wait":    {http.MethodGet: (*Handler).getWait},
+	"qr.svg":  {http.MethodGet: (*Handler).getQR, http.MethodHead: (*Handler).getQR},
+	"session": {http.MethodGet: (*Handler).getSession, http.MethodHead: (*Handler).getSession},
+	"logout":  {http.MethodPost: (*Handler).postLogout},
+}
+
+// serveReserved answers a reserved path. Nothing there reaches the upstream.
+func (h *Handler) serveReserved(w http.ResponseWriter, r *http.Request, name string) error {
+	methods, ok := endpoints[name]
+	if !ok {
+		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "not_found"})
+	}
+	serve, ok := methods[r.Method]
+	if !ok {
+		w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
+		return h.answer(w, r, http.StatusMethodNotAllowed, &page.Answer{Status: page.Invalid, Detail: "method"})
+	}
+	if r.Method == http.MethodPost {
+		if h.crossCheck.Check(r) != nil {
+			return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "cross_origin"})
+		}
+		// not every writer has deadlines; the size is bounded in any case
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTimeout))
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	}
+	if h.hosts.siteOf(r) == "" {
+		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "host"})
+	}
+	return serve(h, w, r)
+}
+
+// own finds the session of a request to a reserved path. done means that the
+// answer is written: the credential is wrong, or cannot be looked up.
+func (h *Handler) own(w http.ResponseWriter, r *http.Request) (s *session.Session, cred credential, done bool, err error) {
+	cred = h.credentialOf(r)
+	if cred.source == ambiguous {
+		return nil, cred, true, h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "authorization"})
+	}
+	s, err = h.identify(r, cred)
+	if err != nil {
+		return nil, cred, true, h.fault(w, r, "looking up a session", err)
+	}
+	if cred.source == badBearer || (s == nil && cred.source == fromBearer) {
+		return nil, cred, true, h.refuseBearer(w, r, nil)
+	}
+	return s, cred, false, nil
+}
+
+// getLogin starts or resumes a sign-in. The page's own reloads carry again:
+// they never start one where the browser has lost the cookie, or where the
+// sign-in has come to an end that a person should see.
+func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	if query.Has("to") && !validDestination(query.Get("to")) {
+		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "to"})
+	}
+	again, _ := strconv.Atoi(query.Get("again"))
+	s, cred, done, err := h.own(w, r)
+	switch {
+	case done:
+		return err
+	case s == nil && again > 0 && cred.source == noCredential:
+		return h.noCookie(w, r)
+	case s == nil:
+		return h.startLogin(w, r, nil)
+	}
+	snap := s.Now()
+	switch {
+	case snap.State == session.Pending:
+		h.engine.keeper.Seen(s)
+		return h.showLogin(w, r, s, h.instructions(r, s, snap, session.Key{}), cred.key)
+	case s.Claimable():
+		return h.claim(w, r, s, h.destination(r))
+	case snap.State == session.Active && isNavigation(r):
+		return redirect(w, h.destination(r))
+	case snap.State == session.Active:
+		return h.answer(w, r, http.StatusOK, signedIn(snap))
+	case snap.State == session.Superseded:
+		return h.superseded(w, r, h.destination(r), again)
+	case cred.source == fromBearer:
+		return h.refuseBearer(w, r, snap)
+	case again > 0:
+		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: h.destination(r)})
+	}
+	return h.startLogin(w, r, snap)
+}
+
+// noCookie tells a browser that it did not keep the cookie, and tries anew
+// after a while: somebody may have changed that.
+func (h *Handler) noCookie(w http.ResponseWriter, r *http.Request) error {
+	to := h.destination(r)
+	return h.answer(w, r, http.StatusUnauthorized, &page.Answer{
+		Status: page.Required, Detail: "cookie", Button: true, To: to,
+		Reload: h.linksFor(r).login(to, 0), ReloadAfter: slowReload,
+	})
+}
+
+func (h *Handler) startLogin(w http.ResponseWriter, r *http.Request, over *session.Snapshot) error {
+	if !mayStart(r, true) {
+		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required})
+	}
+	s, key, ok, err := h.begin(w, r)
+	if !ok {
+		return err
+	}
+	h.cookie.set(w, key)
+	a := h.instructions(r, s, s.Now(), key)
+	if over != nil {
+		a.Before, a.BeforeDetail = statusOf(over), string(over.Reason)
+	}
+	return h.showLogin(w, r, s, a, key)
+}
+
+// showLogin shows a sign-in on the login path: text stays open until its end.
+func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request, s *session.Session, a *page.Answer, key session.Key) error {
+	if page.Negotiate(r.Header["Accept"]) == page.Text {
+		return h.stream(w, r, s, a, key)
+	}
+	setRetryAfter(w, a.Login.Interval)
+	return h.answer(w, r, http.StatusOK, a)
+}
+
+// postLogin is the button of a page: a new code in place of the one that is
+// shown.
+func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
+	if to := r.FormValue("to"); to != "" && !validDestination(to) {
+		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "to"})
+	}
+	old, _, done, err := h.own(w, r)
+	if done {
+		return err
+	}
+	if !mayStart(r, true) {
+		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required})
+	}
+	s, key, ok, err := h.begin(w, r)
+	if !ok {
+		return err
+	}
+	if old != nil && old.Now().State == session.Pending {
+		if err := old.End(r.Context(), session.Ended, session.Replaced); err != nil {
+			h.logger.Warn("a replaced sign-in could not be ended; its code runs out by itself", zap.Error(err))
+		}
+	}
+	h.cookie.set(w, key)
+	if page.Negotiate(r.Header["Accept"]) == page.HTML {
+		return redirect(w, h.linksFor(r).login(h.destination(r), 1))
+	}
+	return h.answer(w, r, http.StatusOK, h.instructions(r, s, s.Now(), key))
+}
+
+// getQR draws the caller's own code.
+func (h *Handler) getQR(w http.ResponseWriter, r *http.Request) error {
+	s, _, done, err := h.own(w, r)
+	if done {
+		return err
+	}
+	if s == nil || s.Now().State != session.Pending {
+		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
+	}
+	h.engine.keeper.Seen(s)
+	snap := s.Now()
+	if snap.Login == nil {
+		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
+	}
+	login := page.Login{VerificationURI: snap.Login.VerificationURI, VerificationURIComplete: snap.Login.VerificationURIComplete}
+	return page.WriteSVG(w, r, login.QRText())
+}
+
+// getSession says who is signed in.
+func (h *Handler) getSession(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Query().Has("format") {
+		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "unsupported"})
+	}
+	s, cred, done, err := h.own(w, r)
+	switch {
+	case done:
+		return err
+	case s == nil:
+		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required, Button: true, To: "/"})
+	}
+	snap := s.Now()
+	switch {
+	case snap.State == session.Pending:
+		h.engine.keeper.Seen(s)
+		return h.instruct(w, r, s, snap, session.Key{}, http.StatusUnauthorized)
+	case s.Claimable():
+		return h.claim(w, r, s, arrivedURI(r))
+	case snap.State == session.Active:
+		s.Use()
+		return h.answer(w, r, http.StatusOK, signedIn(snap))
+	case cred.source == fromBearer:
+		return h.refuseBearer(w, r, snap)
+	}
+	return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: "/"})
+}
+
+// postLogout ends the caller's session. Where nobody is signed in there is
+// nothing to do, and that is no mistake.
+func (h *Handler) postLogout(w http.ResponseWriter, r *http.Request) error {
+	s, cred, done, err := h.own(w, r)
+	if done {
+		return err
+	}
+	if s != nil {
+		if err := s.End(r.Context(), session.Ended, session.SignedOut); err != nil {
+			return h.fault(w, r, "ending a session", err)
+		}
+		h.logger.Info("signed out", zap.String("session", s.ID().Short()), zap.String("client_ip", clientIP(r)))
+	}
+	if cred.source != fromBearer {
+		h.cookie.clear(w)
+	}
+	if page.Negotiate(r.Header["Accept"]) == page.HTML {
+		return redirect(w, h.linksFor(r).path+"/session")
+	}
+	page.SecurityHeaders(w.Header())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// signedIn is the answer that says who is signed in.
+func signedIn(snap *session.Snapshot) *page.Answer {
+	return &page.Answer{Status: page.Active, User: &page.User{
+		Name: displayName(snap.Identity), Subject: snap.Identity.Subject, Since: snap.Identity.Since, Until: snap.Expires,
+	}}
+}

@@ -1,0 +1,122 @@
+// This file holds the engine of one identity provider: its session table and
+// its keeper, pooled so that a reload finds them as they were.
+
+package caddydevice
+
+import (
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
+	"github.com/caddydevice/device-auth/caddydevice/internal/keeper"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+	"github.com/caddydevice/device-auth/caddydevice/store"
+)
+
+var (
+	stores  = caddy.NewUsagePool() // by StoreOpener.StoreKey
+	engines = caddy.NewUsagePool() // by engineKey
+)
+
+// engineKey is what makes two gates share their sign-ins.
+type engineKey struct{ store, issuer, clientID string }
+
+// provider is how records name the identity provider and the client.
+func (k engineKey) provider() string { return k.issuer + " " + k.clientID }
+
+type engine struct {
+	table  *session.Table
+	keeper *keeper.Keeper
+	logger atomic.Pointer[zap.Logger]
+
+	storeKey string
+	// resting is until when the identity provider asked to be left alone,
+	// Unix nanoseconds.
+	resting atomic.Int64
+}
+
+// pooledStore closes a store with its last user.
+type pooledStore struct{ store.Store }
+
+func (p pooledStore) Destruct() error { return p.Close() }
+
+// acquireEngine returns the pooled engine, making it first where there is
+// none. The maker opens nothing that others could notice.
+func acquireEngine(key engineKey, client *idp.Client, opener StoreOpener, logger *zap.Logger) (*engine, error) {
+	val, _, err := engines.LoadOrNew(key, func() (caddy.Destructor, error) {
+		st, _, err := stores.LoadOrNew(key.store, func() (caddy.Destructor, error) {
+			st, err := opener.OpenStore()
+			return pooledStore{st}, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return newEngine(key, client, st.(pooledStore).Store), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := val.(*engine)
+	e.logger.Store(logger)
+	return e, nil
+}
+
+func releaseEngine(key engineKey) error {
+	_, err := engines.Delete(key)
+	return err
+}
+
+func newEngine(key engineKey, client *idp.Client, st store.Store) *engine {
+	e := &engine{storeKey: key.store, table: session.NewTable(st, key.provider())}
+	e.keeper = keeper.New(client, keeper.Config{Table: e.table, Store: st, Settled: e.settled})
+	return e
+}
+
+// Destruct implements caddy.Destructor.
+func (e *engine) Destruct() error {
+	e.keeper.Close()
+	e.table.Close()
+	_, err := stores.Delete(e.storeKey)
+	return err
+}
+
+// settled logs what became of a sign-in: one line for each that was started.
+func (e *engine) settled(s *session.Session, r keeper.Result) {
+	fields := []zap.Field{
+		zap.String("session", s.ID().Short()), zap.String("outcome", r.Outcome.String()), zap.Int("polls", r.Polls),
+		zap.Duration("after", time.Since(s.Created())),
+	}
+	snap := s.Now()
+	if snap.Identity != nil {
+		fields = append(fields, zap.String("sub", snap.Identity.Subject))
+	}
+	logger := e.logger.Load()
+	switch r.Outcome {
+	case idp.Invalid, idp.Failed:
+		logger.Error("sign-in failed", append(fields, zap.String("state", string(snap.State)), zap.Error(r.Err))...)
+	default:
+		logger.Info("sign-in ended", append(fields, zap.String("state", string(snap.State)))...)
+	}
+}
+
+// rest stops new sign-ins until the identity provider wants to be asked again.
+func (e *engine) rest(d time.Duration) { e.resting.Store(time.Now().Add(d).UnixNano()) }
+
+// restLeft is for how long no sign-in can be started.
+func (e *engine) restLeft() time.Duration {
+	return max(0, time.Duration(e.resting.Load()-time.Now().UnixNano()))
+}
+
+// signInsUnderWay counts them over all engines of the process.
+func signInsUnderWay() int {
+	n := 0
+	engines.Range(func(_, val any) bool {
+		n += val.(*engine).keeper.Pending()
+		return true
+	})
+	return n
+}

@@ -1,0 +1,183 @@
+// This file holds the client of one identity provider and how it
+// authenticates itself there.
+
+package idp
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
+)
+
+// Config says which identity provider to use, and as whom. The zero value of a
+// field means its default.
+type Config struct {
+	// Issuer is the identity provider's issuer identifier, compared byte for
+	// byte with what it says of itself (OpenID Connect Discovery §4.3).
+	Issuer string
+	// ClientID and ClientSecret are this gateway's at the identity provider.
+	// Without a secret the client is public.
+	ClientID     string
+	ClientSecret secret.String
+	// ClientAuth is one of [ClientAuthMethods]; "" is "auto".
+	ClientAuth string
+	// Scopes to ask for. Default: openid, and what the identity provider
+	// lists of profile, email and offline_access.
+	Scopes []string
+	// Timeout bounds each request. Default: 10 s.
+	Timeout time.Duration
+	// ClockSkew is how far this clock and the identity provider's may be
+	// apart. Default: 30 s.
+	ClockSkew time.Duration
+	// Transport replaces the HTTP transport, for tests.
+	Transport http.RoundTripper
+}
+
+// ClientAuthMethods are the values of Config.ClientAuth: "auto" is none
+// without a secret, else basic where the identity provider lists it or lists
+// nothing (RFC 8414 §2), else post.
+var ClientAuthMethods = []string{"auto", "none", "basic", "post"}
+
+// Client is an identity provider as this gateway's client sees it. It makes no
+// request until it is first used, and is safe for concurrent use.
+type Client struct {
+	cfg       Config
+	http      *http.Client
+	discovery discovery
+}
+
+// New checks the configuration; it asks nobody.
+func New(cfg Config) (*Client, error) {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	if cfg.ClockSkew == 0 {
+		cfg.ClockSkew = 30 * time.Second
+	}
+	if cfg.ClientAuth == "" {
+		cfg.ClientAuth = "auto"
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, http: newHTTPClient(cfg.Timeout, cfg.Transport)}
+	c.discovery.init()
+	return c, nil
+}
+
+func (cfg *Config) check() error {
+	if err := checkEndpoint(cfg.Issuer, false); err != nil {
+		return fmt.Errorf("issuer %q: %w", cfg.Issuer, err)
+	}
+	switch {
+	case cfg.ClientID == "":
+		return errors.New("client_id is missing: it is the name under which this gateway is registered at the identity provider")
+	case !slices.Contains(ClientAuthMethods, cfg.ClientAuth):
+		return fmt.Errorf("client_auth %q is none of %s", cfg.ClientAuth, strings.Join(ClientAuthMethods, ", "))
+	case cfg.ClientAuth == "none" && cfg.ClientSecret != "":
+		return errors.New("client_auth none sends no secret, but client_secret is set: remove one of them")
+	case (cfg.ClientAuth == "basic" || cfg.ClientAuth == "post") && cfg.ClientSecret == "":
+		return fmt.Errorf("client_auth %s needs client_secret", cfg.ClientAuth)
+	case len(cfg.Scopes) > 0 && !slices.Contains(cfg.Scopes, "openid"):
+		return errors.New("scopes must include openid: without it there is no ID token to tell who signed in")
+	case cfg.Timeout < 0:
+		return fmt.Errorf("idp_timeout %s: must be positive", cfg.Timeout)
+	case cfg.ClockSkew < 0 || cfg.ClockSkew > 5*time.Minute:
+		return fmt.Errorf("clock_skew %s: must be between 0 and 5m", cfg.ClockSkew)
+	}
+	return nil
+}
+
+// checkEndpoint accepts an absolute https URL, and a plain http one on
+// loopback: a secret must not cross a network in the clear (RFC 6749 §2.3.1,
+// §3.2). needHTTPS refuses that as well: an https issuer has no http endpoint.
+func checkEndpoint(raw string, needHTTPS bool) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return errors.New("is not a URL")
+	case u.Host == "" || u.User != nil || u.Fragment != "":
+		return errors.New("must be an absolute URL without user or fragment")
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme == "http" && !needHTTPS && isLoopback(u.Hostname()):
+		return nil
+	}
+	return errors.New("must start with https:// (http:// is for loopback only)")
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// Issuer returns the configured issuer.
+func (c *Client) Issuer() string { return c.cfg.Issuer }
+
+// ClientID returns the configured client id.
+func (c *Client) ClientID() string { return c.cfg.ClientID }
+
+// Timeout returns the bound on each request.
+func (c *Client) Timeout() time.Duration { return c.cfg.Timeout }
+
+// Close releases idle connections. Requests under way go on.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// authenticate adds the client's credentials (RFC 6749 §2.3.1). client_id goes
+// into the form in every case: some servers want it there even with Basic.
+func (c *Client) authenticate(md *metadata, form url.Values, header http.Header) {
+	secret := c.cfg.ClientSecret.Reveal()
+	switch c.authMethod(md) {
+	case "basic":
+		pair := url.QueryEscape(c.cfg.ClientID) + ":" + url.QueryEscape(secret)
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+	case "post":
+		form.Set("client_secret", secret)
+	}
+}
+
+func (c *Client) authMethod(md *metadata) string {
+	if c.cfg.ClientAuth != "auto" {
+		return c.cfg.ClientAuth
+	}
+	if c.cfg.ClientSecret == "" {
+		return "none"
+	}
+	listed := md.TokenAuthMethods
+	if len(listed) == 0 || slices.Contains(listed, "client_secret_basic") || !slices.Contains(listed, "client_secret_post") {
+		return "basic"
+	}
+	return "post"
+}
+
+// scope returns the scope parameter of the device authorization request.
+func (c *Client) scope(md *metadata) string {
+	if len(c.cfg.Scopes) > 0 {
+		return strings.Join(c.cfg.Scopes, " ")
+	}
+	scopes := []string{"openid"}
+	for _, s := range []string{"profile", "email", "offline_access"} {
+		if slices.Contains(md.ScopesSupported, s) {
+			scopes = append(scopes, s)
+		}
+	}
+	return strings.Join(scopes, " ")
+}
+
+// Ready reports whether the identity provider is known, asking it if need be.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := c.metadata(ctx)
+	return err
+}

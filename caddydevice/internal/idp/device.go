@@ -1,0 +1,247 @@
+// This file holds the device authorization request (RFC 8628 §3.1, §3.2) and
+// one device access token request (§3.4, §3.5). x/oauth2 has both, but sends
+// no client secret with the first, ignores its context, and ends the second at
+// the first bad gateway.
+
+package idp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
+)
+
+// grantType is the device grant's (RFC 8628 §3.4).
+const grantType = "urn:ietf:params:oauth:grant-type:device_code"
+
+const (
+	// defaultInterval is RFC 8628 §3.2's for an answer without a usable one.
+	defaultInterval = 5 * time.Second
+	minInterval     = time.Second
+
+	// What a person is to read or scan is short; what is longer is a mistake
+	// or an attack. A device code is ours to send back only.
+	maxUserCode   = 64
+	maxURI        = 1024
+	maxDeviceCode = 4096
+)
+
+// DeviceAuthorization is an identity provider's answer to a device
+// authorization request, checked: whatever is in it is safe to show.
+type DeviceAuthorization struct {
+	DeviceCode              secret.String
+	UserCode                string
+	VerificationURI         string
+	VerificationURIComplete string // "" where the identity provider sends none
+	ExpiresIn               time.Duration
+	Interval                time.Duration
+}
+
+type deviceAnswer struct {
+	DeviceCode      string `json:"device_code"`
+	UserCode        string `json:"user_code"`
+	VerificationURI string `json:"verification_uri"`
+	// VerificationURL is the name of an early draft, which Google still sends.
+	VerificationURL         string          `json:"verification_url"`
+	VerificationURIComplete string          `json:"verification_uri_complete"`
+	ExpiresIn               seconds         `json:"expires_in"`
+	Interval                seconds         `json:"interval"`
+	Error                   json.RawMessage `json:"error"`
+	ErrorDescription        json.RawMessage `json:"error_description"`
+}
+
+// Authorize makes a device authorization request. It fails with an
+// [UnavailableError] where trying again later makes sense, with a
+// [RefusedError] where it does not.
+func (c *Client) Authorize(ctx context.Context) (DeviceAuthorization, error) {
+	md, err := c.metadata(ctx)
+	if err != nil {
+		return DeviceAuthorization{}, err
+	}
+	rep, err := c.postForm(ctx, md, md.DeviceEndpoint, url.Values{"scope": {c.scope(md)}})
+	if err != nil {
+		return DeviceAuthorization{}, &UnavailableError{RetryAfter: defaultInterval, Err: fmt.Errorf("device authorization: %w", err)}
+	}
+	var ans deviceAnswer
+	err = rep.object(&ans)
+	if word := errorWord(ans.Error); err == nil && word != "" && !busy(rep.status) {
+		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d: %s: %s",
+			rep.status, words(word), words(string(ans.ErrorDescription)))}
+	}
+	switch {
+	case busy(rep.status):
+		return DeviceAuthorization{}, &UnavailableError{
+			RetryAfter: rep.retryAfter, Err: fmt.Errorf("device authorization: status %d", rep.status),
+			Busy: rep.status == http.StatusTooManyRequests || rep.status == http.StatusServiceUnavailable,
+		}
+	case rep.status < 200 || rep.status > 299:
+		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d", rep.status)}
+	case err != nil:
+		return DeviceAuthorization{}, &RefusedError{Reason: "device authorization: " + words(err.Error())}
+	}
+	da, err := ans.check()
+	if err != nil {
+		return DeviceAuthorization{}, &RefusedError{Reason: "device authorization: " + err.Error()}
+	}
+	return da, nil
+}
+
+// busy reports a status that speaks of the server's state, not of the request.
+func busy(status int) bool {
+	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
+}
+
+func (a *deviceAnswer) check() (DeviceAuthorization, error) {
+	if a.VerificationURI == "" {
+		a.VerificationURI = a.VerificationURL
+	}
+	da := DeviceAuthorization{
+		DeviceCode:              secret.String(a.DeviceCode),
+		UserCode:                a.UserCode,
+		VerificationURI:         a.VerificationURI,
+		VerificationURIComplete: a.VerificationURIComplete,
+		ExpiresIn:               time.Duration(a.ExpiresIn),
+		Interval:                max(time.Duration(a.Interval), minInterval),
+	}
+	if a.Interval == 0 {
+		da.Interval = defaultInterval
+	}
+	switch {
+	case a.DeviceCode == "" || len(a.DeviceCode) > maxDeviceCode:
+		return da, errors.New("the answer has no device_code, or one that is too long")
+	case a.UserCode == "" || len(a.UserCode) > maxUserCode || !showable(a.UserCode):
+		return da, errors.New("the answer has no user_code, or one that cannot be shown")
+	case a.ExpiresIn == 0:
+		return da, errors.New("the answer has no usable expires_in")
+	case checkVerificationURI(a.VerificationURI) != nil:
+		return da, fmt.Errorf("verification_uri %w", checkVerificationURI(a.VerificationURI))
+	case a.VerificationURIComplete != "" && checkVerificationURI(a.VerificationURIComplete) != nil:
+		return da, fmt.Errorf("verification_uri_complete %w", checkVerificationURI(a.VerificationURIComplete))
+	}
+	return da, nil
+}
+
+// checkVerificationURI lets pass what may become a link, a QR code or a line
+// in a terminal: an absolute http or https URL in plain characters.
+func checkVerificationURI(raw string) error {
+	if raw == "" {
+		return errors.New("is missing")
+	}
+	if len(raw) > maxURI || !showable(raw) || strings.ContainsAny(raw, " \\\"<>`{}|^") {
+		return errors.New("is too long or has characters that a URL cannot have")
+	}
+	u, err := url.Parse(raw)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+		return errors.New("is not an absolute http or https URL")
+	}
+	return nil
+}
+
+// showable reports whether text holds only what prints as itself: no control,
+// no format (bidi, zero-width) and no private characters, valid UTF-8.
+func showable(text string) bool {
+	if !utf8.ValidString(text) || strings.TrimSpace(text) != text {
+		return false
+	}
+	for _, r := range text {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return true
+}
+
+type tokenAnswer struct {
+	AccessToken      string          `json:"access_token"`
+	TokenType        string          `json:"token_type"`
+	RefreshToken     string          `json:"refresh_token"`
+	IDToken          string          `json:"id_token"`
+	ExpiresIn        seconds         `json:"expires_in"`
+	Interval         seconds         `json:"interval"`
+	Error            json.RawMessage `json:"error"`
+	ErrorDescription json.RawMessage `json:"error_description"`
+}
+
+// errorWord reads an error member: "" where there is none, and some word where
+// there is one that is no string, since it is an error all the same.
+func errorWord(raw json.RawMessage) string {
+	if len(raw) == 0 || string(raw) == "null" {
+		return ""
+	}
+	var word string
+	if json.Unmarshal(raw, &word) != nil || word == "" {
+		return "unreadable error"
+	}
+	return word
+}
+
+// Poll makes one device access token request. It never fails: what happened is
+// the answer's Outcome.
+func (c *Client) Poll(ctx context.Context, deviceCode secret.String) Answer {
+	md, err := c.metadata(ctx)
+	if err != nil {
+		return Answer{Outcome: Transient, Err: err}
+	}
+	rep, err := c.postForm(ctx, md, md.TokenEndpoint, url.Values{
+		"grant_type":  {grantType},
+		"device_code": {deviceCode.Reveal()},
+	})
+	if err != nil {
+		return Answer{Outcome: Transient, Err: fmt.Errorf("token request: %w", err)}
+	}
+	ans := readToken(rep)
+	ans.RetryAfter = rep.retryAfter
+	return ans
+}
+
+// readToken interprets an answer of the token endpoint. The error member
+// decides; the status only where there is none (RFC 6749 §5.2 as deployed:
+// pending comes with 200, 400, 403, 428 and 500).
+func readToken(rep reply) Answer {
+	var t tokenAnswer
+	if err := rep.object(&t); err != nil {
+		return Answer{Outcome: unreadable(rep.status), Err: errors.New(words(err.Error()))}
+	}
+	if word := errorWord(t.Error); word != "" {
+		outcome, known := outcomeOf[word]
+		if !known {
+			outcome = Failed
+		}
+		return Answer{Outcome: outcome, Interval: time.Duration(t.Interval),
+			Err: fmt.Errorf("status %d: %s: %s", rep.status, words(word), words(string(t.ErrorDescription)))}
+	}
+	switch {
+	case rep.status < 200 || rep.status > 299:
+		return Answer{Outcome: unreadable(rep.status), Err: fmt.Errorf("status %d without an error member", rep.status)}
+	case t.AccessToken == "":
+		return Answer{Outcome: Transient, Err: fmt.Errorf("status %d without an access token", rep.status)}
+	case !strings.EqualFold(t.TokenType, "Bearer"):
+		return Answer{Outcome: Failed, Err: fmt.Errorf("token_type %q is not supported, only Bearer (RFC 6749 §7.1)", words(t.TokenType))}
+	}
+	return Answer{Outcome: Approved, Tokens: Tokens{
+		Access:    secret.String(t.AccessToken),
+		Refresh:   secret.String(t.RefreshToken),
+		ID:        secret.String(t.IDToken),
+		ExpiresIn: time.Duration(t.ExpiresIn),
+		Received:  time.Now(),
+	}}
+}
+
+// unreadable tells an answer that will stay as it is from one that may pass:
+// 401 and 403 without a word are about this client (RFC 6749 §5.2). All other
+// answers without a readable word come from something in between.
+func unreadable(status int) Outcome {
+	if status == http.StatusUnauthorized || status == http.StatusForbidden {
+		return Failed
+	}
+	return Transient
+}

@@ -1,0 +1,141 @@
+// This file holds discovery: asked for when first needed, retried with
+// back-off, and the last good answer kept.
+
+package idp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+const (
+	// discoveryMaxAge is when a discovery document is asked for again. The
+	// old one serves on where that fails.
+	discoveryMaxAge = time.Hour
+	// The back-off between failed tries doubles from first to most.
+	discoveryFirstBackoff = time.Second
+	discoveryMostBackoff  = 15 * time.Second
+)
+
+// metadata is what is used of a discovery document (OpenID Connect Discovery
+// §3, RFC 8414 §2, RFC 8628 §4).
+type metadata struct {
+	DeviceEndpoint   string   `json:"device_authorization_endpoint"`
+	TokenEndpoint    string   `json:"token_endpoint"`
+	JWKSURI          string   `json:"jwks_uri"`
+	ScopesSupported  []string `json:"scopes_supported"`
+	TokenAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+
+	keys    *keySet
+	fetched time.Time
+}
+
+// discovery holds the last good document and when to ask next.
+type discovery struct {
+	turn chan struct{} // one asks at a time; the others wait as long as they like
+	good atomic.Pointer[metadata]
+
+	// held while turn is
+	nextTry time.Time
+	backoff time.Duration
+	lastErr error
+}
+
+func (d *discovery) init() { d.turn = make(chan struct{}, 1) }
+
+// metadata returns the discovery document, asking for it where it is missing
+// or old. While there is none and the last try failed a moment ago, it fails
+// at once with an [UnavailableError].
+func (c *Client) metadata(ctx context.Context) (*metadata, error) {
+	d := &c.discovery
+	if md := d.good.Load(); md != nil && time.Since(md.fetched) < discoveryMaxAge {
+		return md, nil
+	}
+	select {
+	case d.turn <- struct{}{}:
+		defer func() { <-d.turn }()
+	case <-ctx.Done():
+		return nil, &UnavailableError{RetryAfter: discoveryFirstBackoff, Err: ctx.Err()}
+	}
+	old := d.good.Load()
+	if old != nil && time.Since(old.fetched) < discoveryMaxAge {
+		return old, nil
+	}
+	if wait := time.Until(d.nextTry); wait > 0 {
+		return d.fallback(old, wait)
+	}
+	md, err := c.discover(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			// the caller gave up, which says nothing about the identity provider
+			return d.fallback(old, discoveryFirstBackoff)
+		}
+		d.backoff = min(max(2*d.backoff, discoveryFirstBackoff), discoveryMostBackoff)
+		d.nextTry, d.lastErr = time.Now().Add(d.backoff), err
+		return d.fallback(old, d.backoff)
+	}
+	if old != nil && old.JWKSURI == md.JWKSURI {
+		md.keys = old.keys
+	}
+	d.backoff, d.nextTry, d.lastErr = 0, time.Time{}, nil
+	d.good.Store(md)
+	return md, nil
+}
+
+func (d *discovery) fallback(old *metadata, wait time.Duration) (*metadata, error) {
+	if old != nil {
+		return old, nil
+	}
+	err := d.lastErr
+	if err == nil {
+		err = errors.New("discovery was interrupted")
+	}
+	return nil, &UnavailableError{RetryAfter: wait, Err: err}
+}
+
+// discover asks once. go-oidc refuses a document whose issuer is not, byte for
+// byte, the configured one (OpenID Connect Discovery §4.3).
+func (c *Client) discover(ctx context.Context) (*metadata, error) {
+	p, err := oidc.NewProvider(oidc.ClientContext(ctx, c.http), c.cfg.Issuer)
+	var mismatch *oidc.IssuerMismatchError
+	switch {
+	case errors.As(err, &mismatch):
+		return nil, fmt.Errorf("issuer is configured as %q, but the identity provider calls itself %q: they must be the same, to the last slash",
+			mismatch.Provided, words(mismatch.Discovered))
+	case err != nil:
+		return nil, fmt.Errorf("discovery: %s", words(withoutURL(err).Error()))
+	}
+	md := new(metadata)
+	if err := p.Claims(md); err != nil {
+		return nil, fmt.Errorf("discovery: %s", words(err.Error()))
+	}
+	if err := c.checkMetadata(md); err != nil {
+		return nil, err
+	}
+	md.keys = newKeySet(md.JWKSURI, c.http)
+	md.fetched = time.Now()
+	return md, nil
+}
+
+func (c *Client) checkMetadata(md *metadata) error {
+	needHTTPS := strings.HasPrefix(c.cfg.Issuer, "https:")
+	for _, e := range []struct{ member, url, remedy string }{
+		{"device_authorization_endpoint", md.DeviceEndpoint, "the device authorization grant (RFC 8628) is not offered by this issuer; switch it on there"},
+		{"token_endpoint", md.TokenEndpoint, "without it nobody can sign in"},
+		{"jwks_uri", md.JWKSURI, "without it no ID token can be verified"},
+	} {
+		if e.url == "" {
+			return fmt.Errorf("discovery: no %s: %s", e.member, e.remedy)
+		}
+		if err := checkEndpoint(e.url, needHTTPS); err != nil {
+			return fmt.Errorf("discovery: %s %w", e.member, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+// This file holds the bounded HTTP client for all requests to an identity
+// provider, and how its answers are read.
+
+package idp
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	// maxBody bounds every answer of an identity provider after inflation.
+	maxBody = 1 << 20
+	// maxHeader bounds the header section of such an answer.
+	maxHeader = 64 << 10
+	// maxIdlePerHost lets the keeper's workers share warm connections; the
+	// standard library keeps two.
+	maxIdlePerHost = 32
+	// maxWords bounds what of an identity provider's words reaches a log.
+	maxWords = 200
+)
+
+var errBodyTooLarge = fmt.Errorf("answer is larger than %d bytes", maxBody)
+
+// newHTTPClient returns a client whose every call ends within timeout, body
+// included. transport nil means a real one, which asks no proxy.
+func newHTTPClient(timeout time.Duration, transport http.RoundTripper) *http.Client {
+	if transport == nil {
+		transport = &http.Transport{
+			DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    timeout,
+			MaxIdleConnsPerHost:    maxIdlePerHost,
+			IdleConnTimeout:        90 * time.Second,
+			MaxResponseHeaderBytes: maxHeader,
+			ForceAttemptHTTP2:      true,
+		}
+	}
+	return &http.Client{
+		Timeout:       timeout,
+		Transport:     boundedTransport{transport},
+		CheckRedirect: sameOriginGET,
+	}
+}
+
+// sameOriginGET refuses what could carry a secret elsewhere, or be led
+// elsewhere: a redirect of anything but a GET, one that leaves its origin, and
+// chains of more than three (RFC 9700 §4.12, and SSRF by discovery).
+func sameOriginGET(req *http.Request, via []*http.Request) error {
+	first := via[0]
+	if first.Method != http.MethodGet || len(via) > 3 ||
+		req.URL.Scheme != first.URL.Scheme || req.URL.Host != first.URL.Host {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// boundedTransport caps the bodies of answers, also for libraries that read
+// them to the end.
+type boundedTransport struct{ base http.RoundTripper }
+
+func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxBody}
+	return resp, nil
+}
+
+func (t boundedTransport) CloseIdleConnections() {
+	if c, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, errBodyTooLarge
+	}
+	// one byte more than allowed tells "exactly at the limit" from "over it"
+	if len(p) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= n
+	if b.left < 0 {
+		return 0, errBodyTooLarge
+	}
+	return n, err
+}
+
+// reply is an answer that was read to its end.
+type reply struct {
+	status     int
+	body       []byte
+	retryAfter time.Duration
+}
+
+// postForm sends one form with the client's authentication and reads the
+// answer. An error means that there was no answer.
+func (c *Client) postForm(ctx context.Context, md *metadata, endpoint string, form url.Values) (reply, error) {
+	form.Set("client_id", c.cfg.ClientID)
+	header := http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"},
+		"Accept":       {"application/json"},
+	}
+	c.authenticate(md, form, header)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return reply{}, err
+	}
+	req.Header = header
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return reply{}, withoutURL(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return reply{}, fmt.Errorf("reading the answer: %w", err)
+	}
+	return reply{status: resp.StatusCode, body: body, retryAfter: retryAfter(resp.Header)}, nil
+}
+
+// withoutURL drops the URL that net/http puts into its errors: the method and
+// the host are known, and a URL of an IdP's making has no place in a log.
+func withoutURL(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		return ue.Err
+	}
+	return err
+}
+
+// object decodes the body as one JSON object, whatever its media type says:
+// some servers send JSON as text/plain.
+func (r reply) object(v any) error {
+	body := bytes.TrimSpace(r.body)
+	if len(body) == 0 || body[0] != '{' {
+		return fmt.Errorf("status %d: the answer is not a JSON object", r.status)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("status %d: decoding the answer: %w", r.status, err)
+	}
+	return nil
+}
+
+// retryAfter reads Retry-After (RFC 9110 §10.2.3), both forms; 0 for none.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if v == "" {
+		return 0
+	}
+	if s, err := strconv.Atoi(v); err == nil {
+		return max(0, min(time.Duration(s), 24*3600)*time.Second)
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}
+
+// seconds is a JSON number of seconds that some servers send as a string. Any
+// other form, and anything that is not a positive, finite number, is 0.
+type seconds time.Duration
+
+func (s *seconds) UnmarshalJSON(b []byte) error {
+	text := strings.Trim(string(b), `"`)
+	f, err := strconv.ParseFloat(text, 64)
+	// the bound keeps the product inside an int64 of nanoseconds; NaN fails it
+	if err != nil || !(f > 0 && f < 1e9) {
+		*s = 0
+		if f >= 1e9 {
+			*s = seconds(1e9 * time.Second)
+		}
+		return nil
+	}
+	*s = seconds(f * float64(time.Second))
+	return nil
+}
+
+// words makes a short printable piece of text of an identity provider's own,
+// for the log only.
+func words(text string) string {
+	clean := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(clean) > maxWords {
+		clean = strings.ToValidUTF8(clean[:maxWords], "") + "…"
+	}
+	return clean
+}

@@ -1,0 +1,194 @@
+// This file holds the identity provider's signing keys: fetched when a token
+// names one that is not known, at most once per cooldown, and kept through an
+// outage.
+
+package idp
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+const (
+	// keyCooldown is the least time between two fetches, failed ones
+	// included: tokens with made-up key ids cost the identity provider no
+	// more than this (go-oidc's own key set asks for each of them).
+	keyCooldown = 30 * time.Second
+	minRSABits  = 2048
+)
+
+// Algorithms are the signature algorithms that are accepted: the asymmetric
+// ones. A MAC algorithm would make a public key a signing key (RFC 8725 §2.1).
+var Algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+// keySet implements oidc.KeySet.
+type keySet struct {
+	url  string
+	http *http.Client
+
+	keys atomic.Pointer[[]jose.JSONWebKey]
+	turn chan struct{} // one fetches at a time
+
+	// held while turn is
+	nextFetch time.Time
+}
+
+func newKeySet(url string, client *http.Client) *keySet {
+	return &keySet{url: url, http: client, turn: make(chan struct{}, 1)}
+}
+
+// VerifySignature implements oidc.KeySet. It fails with [ErrTemporary] where
+// the key may exist, but could not be fetched.
+func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	jws, err := jose.ParseSignedCompact(jwt, signatureAlgorithms())
+	if err != nil {
+		return nil, errors.New("malformed token")
+	}
+	known := k.keys.Load()
+	if payload, ok := verifyWith(known, jws); ok {
+		return payload, nil
+	}
+	fresh, err := k.fetchAfter(ctx, known)
+	if err != nil {
+		return nil, err
+	}
+	if payload, ok := verifyWith(fresh, jws); ok {
+		return payload, nil
+	}
+	return nil, errors.New("no key of the identity provider made this signature")
+}
+
+func signatureAlgorithms() []jose.SignatureAlgorithm {
+	algs := make([]jose.SignatureAlgorithm, len(Algorithms))
+	for i, a := range Algorithms {
+		algs[i] = jose.SignatureAlgorithm(a)
+	}
+	return algs
+}
+
+func verifyWith(keys *[]jose.JSONWebKey, jws *jose.JSONWebSignature) ([]byte, bool) {
+	if keys == nil || len(jws.Signatures) != 1 {
+		return nil, false
+	}
+	header := jws.Signatures[0].Header
+	for i := range *keys {
+		key := &(*keys)[i]
+		if (header.KeyID != "" && key.KeyID != header.KeyID) || !fits(key, header.Algorithm) {
+			continue
+		}
+		if payload, err := jws.Verify(key); err == nil {
+			return payload, true
+		}
+	}
+	return nil, false
+}
+
+// curves says which curve an ECDSA algorithm is for (RFC 7518 §3.4).
+var curves = map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}
+
+// fits reports whether a key may verify that algorithm (RFC 8725 §3.1): a key
+// that names an algorithm is for that one only.
+func fits(key *jose.JSONWebKey, alg string) bool {
+	if key.Algorithm != "" && key.Algorithm != alg {
+		return false
+	}
+	switch pub := key.Key.(type) {
+	case *rsa.PublicKey:
+		return (alg[:2] == "RS" || alg[:2] == "PS") && pub.N.BitLen() >= minRSABits
+	case *ecdsa.PublicKey:
+		return curves[alg] == pub.Curve
+	case ed25519.PublicKey:
+		return alg == "EdDSA"
+	}
+	return false
+}
+
+// fetchAfter returns a set newer than seen: one that another call has fetched
+// meanwhile, or its own. A failed fetch leaves the last good set in place.
+func (k *keySet) fetchAfter(ctx context.Context, seen *[]jose.JSONWebKey) (*[]jose.JSONWebKey, error) {
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrTemporary, ctx.Err())
+	}
+	if now := k.keys.Load(); now != seen {
+		return now, nil
+	}
+	if time.Now().Before(k.nextFetch) {
+		return nil, fmt.Errorf("%w: they were asked for less than %s ago", ErrTemporary, keyCooldown)
+	}
+	k.nextFetch = time.Now().Add(keyCooldown)
+	keys, err := k.fetch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrTemporary, words(withoutURL(err).Error()))
+	}
+	k.keys.Store(&keys)
+	return &keys, nil
+}
+
+func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json, application/jwk-set+json")
+	resp, err := k.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("key set: status %d", resp.StatusCode)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	return parseKeys(body)
+}
+
+// parseKeys reads a JWK set (RFC 7517 §5) and keeps what can verify a
+// signature. Keys of unknown kinds are skipped, as that section asks; a set
+// without a usable key is an error, so that it does not replace a good one.
+func parseKeys(body []byte) ([]jose.JSONWebKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &set); err != nil {
+		return nil, fmt.Errorf("decoding the key set: %w", err)
+	}
+	var keys []jose.JSONWebKey
+	for _, raw := range set.Keys {
+		var use struct {
+			Ops []string `json:"key_ops"`
+		}
+		var key jose.JSONWebKey
+		if json.Unmarshal(raw, &use) != nil || json.Unmarshal(raw, &key) != nil {
+			continue
+		}
+		// a private or symmetric key in a public set is nobody's to use
+		if !key.Valid() || !key.IsPublic() || (key.Use != "" && key.Use != "sig") ||
+			(len(use.Ops) > 0 && !slices.Contains(use.Ops, "verify")) {
+			continue
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("the key set has no key that can verify a signature")
+	}
+	return keys, nil
+}

@@ -1,0 +1,249 @@
+// This file holds the tokens of a sign-in, how long they live, and the
+// verification of the ID token (OpenID Connect Core §3.1.3.7).
+
+package idp
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
+)
+
+const (
+	// maxToken bounds a token: what is larger would not fit any store's
+	// record, nor a header.
+	maxToken = 64 << 10
+	// maxSubject is OpenID Connect Core §2's for sub.
+	maxSubject = 255
+)
+
+// Tokens are what a sign-in was answered with.
+type Tokens struct {
+	Access, Refresh, ID secret.String
+	// ExpiresIn is the answer's expires_in, 0 where it had no usable one.
+	ExpiresIn time.Duration
+	Received  time.Time
+}
+
+// Identity is who signed in, from a verified ID token.
+type Identity struct {
+	Issuer, Subject string
+	// SessionID is the identity provider's sid, "" where there is none.
+	SessionID string
+	// Claims are all claims of the ID token; numbers are json.Number.
+	Claims map[string]any
+	Expiry time.Time
+}
+
+// Until returns when the tokens run out: the access token's expires_in, else
+// its own exp, else the ID token's. An exp that the access token names is
+// never exceeded.
+func (t Tokens) Until(id *Identity) time.Time {
+	exp := unverifiedExpiry(t.Access.Reveal())
+	switch {
+	case t.ExpiresIn > 0:
+		until := t.Received.Add(t.ExpiresIn)
+		if !exp.IsZero() && exp.Before(until) {
+			return exp
+		}
+		return until
+	case !exp.IsZero():
+		return exp
+	default:
+		return id.Expiry
+	}
+}
+
+// unverifiedExpiry reads exp from an access token, where it is a JWT. Its
+// signature does not matter: the token came from the token endpoint itself,
+// and exp can only shorten a session.
+func unverifiedExpiry(token string) time.Time {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 || len(token) > maxToken {
+		return time.Time{}
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return time.Time{}
+	}
+	var claims struct {
+		Exp json.RawMessage `json:"exp"`
+	}
+	if json.Unmarshal(payload, &claims) != nil {
+		return time.Time{}
+	}
+	exp, _ := numericDate(claims.Exp)
+	return exp
+}
+
+// Verify checks the ID token that came with the tokens and returns who signed
+// in. An error that is [ErrTemporary] can be tried again; any other means that
+// these tokens sign nobody in.
+func (c *Client) Verify(ctx context.Context, t Tokens) (*Identity, error) {
+	raw := t.ID.Reveal()
+	switch {
+	case raw == "":
+		return nil, errors.New("the identity provider sent no ID token: is openid among the scopes of this client?")
+	case len(raw) > maxToken || len(t.Access) > maxToken || len(t.Refresh) > maxToken:
+		return nil, fmt.Errorf("a token is larger than %d bytes", maxToken)
+	}
+	if err := checkHeader(raw); err != nil {
+		return nil, err
+	}
+	md, err := c.metadata(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTemporary, err)
+	}
+	keys := &erringKeys{keySet: md.keys}
+	tok, err := oidc.NewVerifier(c.cfg.Issuer, keys, &oidc.Config{
+		ClientID:             c.cfg.ClientID,
+		SupportedSigningAlgs: Algorithms,
+		// go-oidc has no leeway for exp of its own
+		Now: func() time.Time { return time.Now().Add(-c.cfg.ClockSkew) },
+	}).Verify(ctx, raw)
+	switch {
+	case errors.Is(keys.err, ErrTemporary):
+		return nil, keys.err
+	case err != nil:
+		return nil, fmt.Errorf("ID token: %s", words(err.Error()))
+	case tok.AccessTokenHash != "" && tok.VerifyAccessToken(t.Access.Reveal()) != nil:
+		return nil, errors.New("ID token: at_hash is of another access token")
+	}
+	var payload json.RawMessage
+	if err := tok.Claims(&payload); err != nil {
+		return nil, errors.New("ID token: claims cannot be read")
+	}
+	return c.identity(payload)
+}
+
+// erringKeys keeps the key set's error, which go-oidc passes on as text only.
+type erringKeys struct {
+	*keySet
+	err error
+}
+
+func (e *erringKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	payload, err := e.keySet.VerifySignature(ctx, jwt)
+	e.err = err
+	return payload, err
+}
+
+// checkHeader refuses what go-oidc lets pass: critical extensions, which we
+// know none of (RFC 7515 §4.1.11), and tokens that say they are of another
+// kind (RFC 8725 §3.11, §3.12).
+func checkHeader(raw string) error {
+	head, _, _ := strings.Cut(raw, ".")
+	decoded, err := base64.RawURLEncoding.DecodeString(head)
+	var h struct {
+		Typ  string          `json:"typ"`
+		Crit json.RawMessage `json:"crit"`
+	}
+	if err != nil || json.Unmarshal(decoded, &h) != nil {
+		return errors.New("ID token: malformed")
+	}
+	typ := strings.TrimPrefix(strings.ToLower(h.Typ), "application/")
+	switch {
+	case h.Crit != nil:
+		return errors.New("ID token: critical header extensions are not supported")
+	case typ != "" && typ != "jwt":
+		return fmt.Errorf("ID token: its type is %q", words(h.Typ))
+	}
+	return nil
+}
+
+// claimSet are the claims with rules of their own, as they arrived: go-oidc is
+// lenient about their types.
+type claimSet struct {
+	Sub   json.RawMessage `json:"sub"`
+	Exp   json.RawMessage `json:"exp"`
+	Nbf   json.RawMessage `json:"nbf"`
+	Iat   json.RawMessage `json:"iat"`
+	Azp   *string         `json:"azp"`
+	Sid   string          `json:"sid"`
+	Aud   json.RawMessage `json:"aud"`
+	Type  string          `json:"typ"`
+	Event json.RawMessage `json:"events"`
+}
+
+// identity applies the rest of OpenID Connect Core §3.1.3.7 to a payload whose
+// signature, iss, aud and exp go-oidc has checked.
+func (c *Client) identity(payload []byte) (*Identity, error) {
+	var cs claimSet
+	if err := json.Unmarshal(payload, &cs); err != nil {
+		return nil, errors.New("ID token: claims of unexpected types")
+	}
+	var subject string
+	if json.Unmarshal(cs.Sub, &subject) != nil || subject == "" || len(subject) > maxSubject || !showable(subject) {
+		return nil, errors.New("ID token: sub is missing or not a short printable string")
+	}
+	exp, ok := numericDate(cs.Exp)
+	if !ok || !time.Now().Before(exp.Add(c.cfg.ClockSkew)) {
+		return nil, errors.New("ID token: exp is not a number of seconds in the future")
+	}
+	if err := c.checkTimes(cs); err != nil {
+		return nil, err
+	}
+	if err := c.checkAuthorizedParty(cs); err != nil {
+		return nil, err
+	}
+	if cs.Event != nil || strings.EqualFold(cs.Type, "Logout") {
+		return nil, errors.New("ID token: it is a logout token")
+	}
+	claims := map[string]any{}
+	dec := json.NewDecoder(bytes.NewReader(payload))
+	dec.UseNumber()
+	if err := dec.Decode(&claims); err != nil {
+		return nil, errors.New("ID token: claims cannot be read")
+	}
+	return &Identity{Issuer: c.cfg.Issuer, Subject: subject, SessionID: cs.Sid, Claims: claims, Expiry: exp}, nil
+}
+
+func (c *Client) checkTimes(cs claimSet) error {
+	latest := time.Now().Add(c.cfg.ClockSkew)
+	for _, claim := range []struct {
+		name string
+		raw  json.RawMessage
+	}{{"nbf", cs.Nbf}, {"iat", cs.Iat}} {
+		if claim.raw == nil {
+			continue
+		}
+		if at, ok := numericDate(claim.raw); !ok || at.After(latest) {
+			return fmt.Errorf("ID token: %s is not a time up to now: is one of the two clocks wrong?", claim.name)
+		}
+	}
+	return nil
+}
+
+// checkAuthorizedParty refuses a token that was made for another client of the
+// same issuer (OpenID Connect Core §3.1.3.7, 3 to 5).
+func (c *Client) checkAuthorizedParty(cs claimSet) error {
+	if cs.Azp != nil && *cs.Azp != c.cfg.ClientID {
+		return errors.New("ID token: azp is another client")
+	}
+	var several []string
+	if json.Unmarshal(cs.Aud, &several) == nil && cs.Azp == nil &&
+		slices.ContainsFunc(several, func(aud string) bool { return aud != c.cfg.ClientID }) {
+		return errors.New("ID token: several audiences and no azp")
+	}
+	return nil
+}
+
+// numericDate reads a NumericDate (RFC 7519 §2): a JSON number, no string, and
+// nothing that would overflow into "never".
+func numericDate(raw json.RawMessage) (time.Time, bool) {
+	var f float64
+	if len(raw) == 0 || raw[0] == '"' || raw[0] == 'n' || json.Unmarshal(raw, &f) != nil || f < 0 || f > 1<<40 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(f), 0), true
+}

@@ -1,0 +1,178 @@
+// This file holds an answer: what it says, and the headers that all of ours
+// carry.
+
+package page
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Status is the outcome that an answer tells, in the words of the JSON form.
+type Status string
+
+// The statuses, and what each is in the error member is in messages.go.
+const (
+	Pending     Status = "pending"
+	Active      Status = "active"
+	Denied      Status = "denied"
+	Expired     Status = "expired"
+	Failed      Status = "failed"
+	Ended       Status = "ended"
+	Superseded  Status = "superseded"
+	Forbidden   Status = "forbidden"
+	Limited     Status = "limited"
+	Unavailable Status = "unavailable"
+	Required    Status = "required"
+	Invalid     Status = "invalid"
+)
+
+// Login is a sign-in under way, as it is shown.
+type Login struct {
+	UserCode, VerificationURI, VerificationURIComplete string
+	Expires                                            time.Time
+	Interval                                           time.Duration
+	// WaitURI and QRURI are absolute.
+	WaitURI, QRURI string
+	// Session is the key, where it is new and of a kind that is printed.
+	Session string
+	// Command is the line that goes on in a terminal, "" where there is none.
+	Command string
+	// NoQR leaves the QR code out of the text.
+	NoQR bool
+}
+
+// User is who is signed in.
+type User struct {
+	Name, Subject string
+	Since, Until  time.Time
+}
+
+// Answer is one answer of the gateway. The zero value of a field leaves it
+// out.
+type Answer struct {
+	Status Status
+	// Detail chooses the sentence among those of the status, and goes into
+	// the JSON member reason.
+	Detail string
+	// Before says why an earlier sign-in is over, where a new one is shown: a
+	// pair of status and detail.
+	Before       Status
+	BeforeDetail string
+
+	// Site is the host that is signed in to.
+	Site  string
+	Login *Login
+	User  *User
+
+	// LoginPath is where to sign in, LoginURI the same as an absolute URL;
+	// LogoutPath signs out, WaitPath tells of changes.
+	LoginPath, LoginURI, LogoutPath, WaitPath string
+	// To is where the person was going: a path of this origin.
+	To string
+	// Reload makes an HTML page load this path after ReloadAfter; also
+	// without JavaScript.
+	Reload      string
+	ReloadAfter time.Duration
+	// Button offers to start a sign-in.
+	Button bool
+}
+
+// Write sends the answer. Nothing of it can be cached, framed, or read from
+// another origin; header fields that are set already stay.
+func (a *Answer) Write(w http.ResponseWriter, r *http.Request, status int, format Format) error {
+	h := w.Header()
+	h.Set("Content-Type", contentTypes[format])
+	SecurityHeaders(h)
+	h.Add("Vary", "Accept")
+	var body []byte
+	var err error
+	switch format {
+	case HTML:
+		nonce := rand.Text()
+		h.Set("Referrer-Policy", "same-origin") // no-referrer would post forms with Origin: null
+		h.Set("Content-Security-Policy", fmt.Sprintf(contentPolicy, nonce, nonce))
+		body, err = a.html(nonce)
+	case JSON:
+		body, err = a.json()
+	default:
+		body = a.text()
+	}
+	if err != nil {
+		return err
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err = bytes.NewReader(body).WriteTo(w)
+	return err
+}
+
+// contentPolicy lets a page run its own inline style and script, talk to its
+// own origin, and nothing else.
+const contentPolicy = "default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// securityHeaders are on every answer of ours.
+var securityHeaders = [...][2]string{
+	{"Cache-Control", "no-store"},
+	{"X-Content-Type-Options", "nosniff"},
+	{"Referrer-Policy", "no-referrer"},
+	{"Cross-Origin-Opener-Policy", "same-origin"},
+	{"Cross-Origin-Resource-Policy", "same-origin"},
+}
+
+// SecurityHeaders sets what every answer of ours carries.
+func SecurityHeaders(h http.Header) {
+	for _, kv := range securityHeaders {
+		h.Set(kv[0], kv[1])
+	}
+}
+
+// minutes rounds what is left of a time to whole minutes, up.
+func minutes(until time.Time) int {
+	return max(0, int((time.Until(until)+time.Minute-time.Second)/time.Minute))
+}
+
+// plural writes a count of a thing.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
+}
+
+// qrText is what the QR code holds: the URI with the code in it, where there
+// is one (RFC 8628 §3.3.1).
+func (l *Login) qrText() string {
+	if l.VerificationURIComplete != "" {
+		return l.VerificationURIComplete
+	}
+	return l.VerificationURI
+}
+
+// QRText is exported for the answers that are nothing but the QR code.
+func (l *Login) QRText() string { return l.qrText() }
+
+// WriteSVG sends the QR code of a text and nothing else.
+func WriteSVG(w http.ResponseWriter, r *http.Request, text string) error {
+	svg := SVG(text)
+	h := w.Header()
+	SecurityHeaders(h)
+	h.Set("Content-Type", "image/svg+xml")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Content-Length", strconv.Itoa(len(svg)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err := io.WriteString(w, svg)
+	return err
+}

@@ -1,0 +1,60 @@
+// This file holds the HTML form, for the browser of a person or a kiosk.
+
+package page
+
+import (
+	"bytes"
+	_ "embed" // the template
+	"fmt"
+	"html/template"
+	"time"
+)
+
+//go:embed page.html
+var pageHTML string
+
+var pageTemplate = template.Must(template.New("page.html").Parse(pageHTML))
+
+// pageData is what the template sees. Everything in it but QR, which is drawn
+// here, is escaped for its place.
+type pageData struct {
+	*Answer
+	Nonce       string
+	Title       string
+	Text, Next  string
+	BeforeText  string
+	QR          template.HTML
+	Minutes     string
+	UntilClock  string
+	Refresh     string
+	RefreshSecs int
+	Poll        bool
+	Since       string
+	Until       string
+}
+
+func (a *Answer) html(nonce string) ([]byte, error) {
+	m := messageOf(a.Status, a.Detail)
+	d := pageData{Answer: a, Nonce: nonce, Title: m.title, Text: m.text, Next: m.next}
+	if a.Before != "" {
+		d.BeforeText = messageOf(a.Before, a.BeforeDetail).text
+	}
+	if l := a.Login; l != nil {
+		d.QR = template.HTML(SVG(l.qrText())) //nolint:gosec // drawn by SVG from numbers only
+		d.Minutes = plural(minutes(l.Expires), "minute")
+		d.UntilClock = l.Expires.Format("15:04 MST")
+		d.Poll = true
+	}
+	if a.Reload != "" {
+		d.RefreshSecs = max(1, int(a.ReloadAfter/time.Second))
+		d.Refresh = fmt.Sprintf("%d;url=%s", d.RefreshSecs, a.Reload)
+	}
+	if u := a.User; u != nil {
+		d.Since, d.Until = u.Since.Format("2006-01-02 15:04 MST"), u.Until.Format("2006-01-02 15:04 MST")
+	}
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, d); err != nil {
+		return nil, fmt.Errorf("rendering page: %w", err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,55 @@
+// This file holds the JSON form, for programs. Names are RFC 8628 §3.2's and
+// RFC 6749 §5.2's.
+
+package page
+
+import (
+	"encoding/json"
+	"time"
+)
+
+type jsonAnswer struct {
+	Status      Status `json:"status"`
+	Error       string `json:"error,omitempty"`
+	Description string `json:"error_description,omitempty"`
+	Reason      string `json:"reason,omitempty"`
+
+	UserCode                string `json:"user_code,omitempty"`
+	VerificationURI         string `json:"verification_uri,omitempty"`
+	VerificationURIComplete string `json:"verification_uri_complete,omitempty"`
+	ExpiresIn               *int   `json:"expires_in,omitempty"`
+	Interval                int    `json:"interval,omitempty"`
+	Session                 string `json:"session,omitempty"`
+	WaitURI                 string `json:"wait_uri,omitempty"`
+	QRURI                   string `json:"qr_uri,omitempty"`
+	LoginURI                string `json:"login_uri,omitempty"`
+
+	User    string `json:"user,omitempty"`
+	Subject string `json:"sub,omitempty"`
+	Since   string `json:"since,omitempty"`
+	Until   string `json:"until,omitempty"`
+}
+
+func (a *Answer) json() ([]byte, error) {
+	j := jsonAnswer{Status: a.Status, Error: errorWords[a.Status], LoginURI: a.LoginURI}
+	if j.Error != "" {
+		m := messageOf(a.Status, a.Detail)
+		j.Description, j.Reason = m.text+" "+m.next, a.Detail
+	}
+	if a.Before != "" {
+		j.Reason = a.BeforeDetail
+		j.Description = messageOf(a.Before, a.BeforeDetail).text + " " + j.Description
+	}
+	if l := a.Login; l != nil {
+		left := max(0, int(time.Until(l.Expires)/time.Second))
+		j.ExpiresIn, j.Interval = &left, int((l.Interval+time.Second-1)/time.Second)
+		j.UserCode, j.VerificationURI, j.VerificationURIComplete = l.UserCode, l.VerificationURI, l.VerificationURIComplete
+		j.Session, j.WaitURI, j.QRURI, j.LoginURI = l.Session, l.WaitURI, l.QRURI, ""
+	}
+	if u := a.User; u != nil {
+		j.User, j.Subject = u.Name, u.Subject
+		j.Since, j.Until = u.Since.UTC().Format(time.RFC3339), u.Until.UTC().Format(time.RFC3339)
+	}
+	b, err := json.Marshal(j)
+	return append(b, '\n'), err
+}

@@ -1,0 +1,322 @@
+// This file holds one session as this process knows it: what readers see, and
+// how it changes.
+
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
+	"github.com/caddydevice/device-auth/caddydevice/store"
+)
+
+const (
+	// tombstoneLife is how long it is remembered why a session is over.
+	tombstoneLife = 24 * time.Hour
+	// storeTimeout bounds every store call: a person waits behind it.
+	storeTimeout = 5 * time.Second
+	// changeTries bounds how often a change is made anew on top of somebody
+	// else's.
+	changeTries = 5
+)
+
+// Login is a device authorization under way (RFC 8628 §3.2).
+type Login struct {
+	DeviceCode              secret.String
+	UserCode                string
+	VerificationURI         string
+	VerificationURIComplete string
+	// Interval is the least time between two polls, with every slow_down
+	// added.
+	Interval time.Duration
+}
+
+// Identity is who signed in, and the tokens that say so.
+type Identity struct {
+	Issuer, Subject string
+	// SessionID is the identity provider's sid, "" where it has none.
+	SessionID string
+	Claims    map[string]any
+	// AccessToken, RefreshToken and IDToken as the token endpoint gave them;
+	// "" where it did not.
+	AccessToken, RefreshToken, IDToken secret.String
+	// Since is when the person approved.
+	Since time.Time
+}
+
+func (id *Identity) indexes() []store.Index {
+	ix := []store.Index{store.NewIndex("sub", id.Issuer, id.Subject)}
+	if id.SessionID != "" {
+		ix = append(ix, store.NewIndex("sid", id.Issuer, id.SessionID))
+	}
+	return ix
+}
+
+// Snapshot is a session at one version. It never changes; a changed session
+// has a new one.
+type Snapshot struct {
+	State  State
+	Reason Reason
+	// Version is the record's.
+	Version uint64
+	// Changed is when State or Reason last changed.
+	Changed time.Time
+	// Expires is when the code (Pending) or the session (Active) runs out.
+	Expires time.Time
+	// Login is there while Pending.
+	Login *Login
+	// Identity is there while Active, and until the claim is through.
+	Identity *Identity
+
+	idle, lifetime time.Duration
+	successor      Key           // while Superseded, until the new key is in use
+	from           string        // id of the record this one was claimed from
+	next           chan struct{} // closed when a newer snapshot is there
+}
+
+// Next is closed when the session has changed.
+func (snap *Snapshot) Next() <-chan struct{} { return snap.next }
+
+// Claimed reports whether the session was made by the claim.
+func (snap *Snapshot) Claimed() bool { return snap.from != "" }
+
+// retainUntil is the end of the record's life. A pending or active one leaves
+// time to read what became of it, also when nobody could write that down.
+func (snap *Snapshot) retainUntil() time.Time {
+	if snap.State.Over() {
+		return snap.Changed.Add(tombstoneLife)
+	}
+	return snap.Expires.Add(tombstoneLife)
+}
+
+// Session is one client's sign-in. Reading it takes no lock.
+type Session struct {
+	table   *Table
+	id      ID
+	key     Key
+	kind    Kind
+	site    string
+	created time.Time
+
+	now      atomic.Pointer[Snapshot]
+	used     atomic.Int64 // when its client last made a request, Unix nanoseconds
+	watching atomic.Int32 // open waits and streams
+	held     atomic.Int64 // a code is not over before, Unix nanoseconds
+
+	change sync.Mutex    // one change at a time; held across the store call
+	ahead  atomic.Uint64 // the version that a write under way will have
+	told   atomic.Uint64 // the version that the store last told of
+}
+
+// ID returns the session id.
+func (s *Session) ID() ID { return s.id }
+
+// Kind returns the kind of its key.
+func (s *Session) Kind() Kind { return s.kind }
+
+// Created returns when its key was made.
+func (s *Session) Created() time.Time { return s.created }
+
+// Now returns the session as it is. A code or session that has run out is so
+// from that moment, whether or not anybody could write it down yet.
+func (s *Session) Now() *Snapshot {
+	snap := s.now.Load()
+	now := time.Now()
+	switch {
+	case snap.State == Pending && !now.Before(snap.Expires) && now.UnixNano() >= s.held.Load():
+		return snap.over(Expired, CodeExpired)
+	case snap.State == Active && !now.Before(snap.Expires):
+		return snap.over(Ended, s.endReason(snap))
+	case snap.State == Active && snap.idle > 0 && now.Sub(s.lastUsed()) >= snap.idle:
+		return snap.over(Ended, IdleTooLong)
+	}
+	return snap
+}
+
+// over is how a snapshot looks once it has run out. It shares the channel, so
+// that who waits hears when it is written.
+func (snap *Snapshot) over(state State, reason Reason) *Snapshot {
+	return &Snapshot{State: state, Reason: reason, Version: snap.Version, Changed: snap.Expires, Expires: snap.Expires, next: snap.next}
+}
+
+func (s *Session) endReason(snap *Snapshot) Reason {
+	if snap.lifetime > 0 && !snap.Expires.Before(s.created.Add(snap.lifetime)) {
+		return LifetimeOver
+	}
+	return TokenExpired
+}
+
+func (s *Session) lastUsed() time.Time { return time.Unix(0, s.used.Load()) }
+
+// Use notes that the session's client made a request. The order of Now and Use
+// matters: a session that was idle too long is over before it is used again.
+func (s *Session) Use() { s.used.Store(time.Now().UnixNano()) }
+
+// Hold keeps a code from being over before until: an answer about it is on its
+// way, or an approval in hand. The zero time takes that back.
+func (s *Session) Hold(until time.Time) {
+	if until.IsZero() {
+		s.held.Store(0)
+		return
+	}
+	s.held.Store(until.UnixNano())
+}
+
+// Watch notes an open wait or stream, if there are fewer than most. done ends
+// it.
+func (s *Session) Watch(most int32) (done func(), ok bool) {
+	if s.watching.Add(1) > most {
+		s.watching.Add(-1)
+		return nil, false
+	}
+	return func() { s.Use(); s.watching.Add(-1) }, true
+}
+
+// Watched reports whether anybody has looked at the session within d.
+func (s *Session) Watched(d time.Duration) bool {
+	return s.watching.Load() > 0 || time.Since(s.lastUsed()) < d
+}
+
+// Slower notes a longer interval between polls, for good.
+func (s *Session) Slower(ctx context.Context, interval time.Duration) error {
+	return s.become(ctx, Pending, func(snap *Snapshot) {
+		login := *snap.Login
+		login.Interval = interval
+		snap.Login = &login
+	})
+}
+
+// Activate ends the sign-in well: until is when the tokens run out. The
+// session's own lifetime may be shorter.
+func (s *Session) Activate(ctx context.Context, id Identity, until time.Time) error {
+	return s.become(ctx, Active, func(snap *Snapshot) {
+		snap.Login = nil
+		snap.Identity = &id
+		snap.Expires = until
+		if end := s.created.Add(snap.lifetime); snap.lifetime > 0 && end.Before(until) {
+			snap.Expires = end
+		}
+	})
+}
+
+// End ends the session in a state that is over. Ending one that is over
+// already is no error: the first end counts.
+func (s *Session) End(ctx context.Context, state State, reason Reason) error {
+	err := s.become(ctx, state, func(snap *Snapshot) {
+		snap.Reason = reason
+		snap.Login, snap.Identity = nil, nil
+		snap.idle, snap.lifetime = 0, 0
+	})
+	if (errors.Is(err, ErrTransition) || errors.Is(err, store.ErrConflict)) && s.now.Load().State.Over() {
+		return nil
+	}
+	return err
+}
+
+// become makes one transition. Where another node was first and changed no
+// more than a detail (a longer interval, fresh tokens), it is made on top of
+// that: a sign-out must not be lost to a refresh.
+func (s *Session) become(ctx context.Context, state State, mutate func(*Snapshot)) error {
+	s.change.Lock()
+	defer s.change.Unlock()
+	// a client that hangs up must not tear a change in two
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		cur := s.now.Load()
+		err := s.attempt(ctx, cur, state, mutate)
+		if !errors.Is(err, store.ErrConflict) || s.now.Load().State != cur.State || try == changeTries {
+			return err
+		}
+	}
+}
+
+// attempt writes the record, then shows it. Where another node was first, it
+// shows that node's version and fails with [store.ErrConflict], unless that one
+// is in the wanted state as well: then an earlier write of ours was
+// acknowledged late, or somebody did the same.
+func (s *Session) attempt(ctx context.Context, cur *Snapshot, state State, mutate func(*Snapshot)) error {
+	if err := cur.State.to(state); err != nil {
+		return err
+	}
+	next := *cur
+	next.Version++
+	next.next = make(chan struct{})
+	if state != cur.State {
+		next.State, next.Changed = state, time.Now()
+	}
+	mutate(&next)
+	err := s.write(ctx, &next)
+	if errors.Is(err, store.ErrConflict) {
+		return s.adopt(ctx, state)
+	}
+	if err != nil {
+		s.table.unsure(s, cur.Version)
+		return fmt.Errorf("writing session: %w", err)
+	}
+	s.show(&next)
+	return nil
+}
+
+func (s *Session) write(ctx context.Context, next *Snapshot) error {
+	rec, err := s.record(next)
+	if err != nil {
+		return err
+	}
+	s.ahead.Store(next.Version)
+	return s.table.store.Put(ctx, rec)
+}
+
+// show publishes a snapshot and wakes who waits for it.
+func (s *Session) show(next *Snapshot) {
+	old := s.now.Swap(next)
+	if old != nil {
+		close(old.next)
+	}
+	if next.settled() {
+		s.table.forget(s)
+	}
+}
+
+// wake makes who waits look the session up anew.
+func (s *Session) wake() {
+	for {
+		old := s.now.Load()
+		again := *old
+		again.next = make(chan struct{})
+		if s.now.CompareAndSwap(old, &again) {
+			close(old.next)
+			return
+		}
+	}
+}
+
+// adopt shows what the store has after a lost race.
+func (s *Session) adopt(ctx context.Context, wanted State) error {
+	rec, err := s.table.store.Get(ctx, s.id.String())
+	if errors.Is(err, store.ErrNotFound) {
+		s.show(&Snapshot{State: Ended, Reason: SignedOut, Version: s.now.Load().Version, Changed: time.Now(), next: make(chan struct{})})
+		return store.ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("reading session: %w", err)
+	}
+	snap, err := openRecord(s.key, rec)
+	if err != nil {
+		return err
+	}
+	s.show(snap)
+	if snap.State == wanted {
+		return nil
+	}
+	return store.ErrConflict
+}
+
+// Deadline returns when the code or the session runs out, also once that has
+// happened.
+func (s *Session) Deadline() time.Time { return s.now.Load().Expires }

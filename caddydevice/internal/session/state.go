@@ -1,0 +1,77 @@
+// This file holds the states of a session, and the one table of transitions.
+
+package session
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// State is where a session is in its life.
+type State string
+
+const (
+	// Pending: a code is shown and nobody has decided yet.
+	Pending State = "pending"
+	// Active: a person approved, and the tokens are good.
+	Active State = "active"
+	// Denied: the person said no.
+	Denied State = "denied"
+	// Expired: the code ran out.
+	Expired State = "expired"
+	// Failed: the identity provider, or this gateway's place there, is not as
+	// it should be.
+	Failed State = "failed"
+	// Ended: it was active, or was given up while pending, and is over.
+	Ended State = "ended"
+	// Superseded: the claim has replaced its key.
+	Superseded State = "superseded"
+)
+
+// transitions are all that a session can do. A state that leads to itself can
+// be written anew: a longer interval, later refreshed tokens. What leads
+// nowhere is over.
+var transitions = map[State][]State{
+	"":         {Pending, Active}, // Active: made by the claim
+	Pending:    {Pending, Active, Denied, Expired, Failed, Ended},
+	Active:     {Active, Ended, Superseded},
+	Denied:     {},
+	Expired:    {},
+	Failed:     {},
+	Ended:      {},
+	Superseded: {},
+}
+
+// ErrTransition is the error of a change that the table does not have. It is
+// wrapped with the two states.
+var ErrTransition = errors.New("no such transition")
+
+func (s State) to(next State) error {
+	if !slices.Contains(transitions[s], next) {
+		return fmt.Errorf("%w: %q to %q", ErrTransition, s, next)
+	}
+	return nil
+}
+
+// Over reports whether the session can never be active again.
+func (s State) Over() bool {
+	return s != Pending && s != Active
+}
+
+// Reason says why a session is over. The set is closed; what a person reads
+// is made from it elsewhere.
+type Reason string
+
+const (
+	Declined      Reason = "declined"      // the person said no
+	CodeExpired   Reason = "code_expired"  // nobody decided in time
+	ProviderError Reason = "provider"      // the identity provider refused the sign-in
+	BadTokens     Reason = "tokens"        // its tokens sign nobody in
+	TokenExpired  Reason = "token_expired" // and there is no refresh
+	IdleTooLong   Reason = "idle"
+	LifetimeOver  Reason = "lifetime"
+	SignedOut     Reason = "signed_out"
+	Replaced      Reason = "replaced" // the client asked for another code
+	Claimed       Reason = "claimed"  // the browser has a new key
+)

@@ -1,0 +1,309 @@
+// This file holds the sessions that this process has open: those whose client
+// has shown its key since they were last in doubt.
+
+package session
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddydevice/device-auth/caddydevice/store"
+)
+
+// ErrUnknown is the error of a key that opens no session here: there is no
+// record, it is of another site or provider, or it was tampered with.
+var ErrUnknown = errors.New("no such session")
+
+// shardCount spreads the sessions over locks; look-ups only ever read-lock.
+const shardCount = 64
+
+// loadTries bounds how often a look-up reads anew because the shard changed
+// under it. After that the session is used without being kept.
+const loadTries = 3
+
+// Table holds the sessions of one provider (an issuer and a client id) in one
+// store.
+type Table struct {
+	store     store.Store
+	provider  string
+	shards    [shardCount]shard
+	damaged   atomic.Int64
+	stopWatch func()
+}
+
+type shard struct {
+	mu       sync.RWMutex
+	sessions map[ID]*Session
+	// changes counts what may have made a record that is being read stale.
+	changes uint64
+}
+
+// NewTable returns an empty table. Close it to stop hearing from the store.
+func NewTable(st store.Store, provider string) *Table {
+	t := &Table{store: st, provider: provider}
+	for i := range t.shards {
+		t.shards[i].sessions = map[ID]*Session{}
+	}
+	t.stopWatch = st.Watch(t.changed)
+	return t
+}
+
+// Close stops listening to the store, which stays open.
+func (t *Table) Close() { t.stopWatch() }
+
+// Damaged counts the records that a key should have opened, but did not.
+func (t *Table) Damaged() int64 { return t.damaged.Load() }
+
+func (t *Table) shard(id ID) *shard { return &t.shards[id[0]%shardCount] }
+
+// New says what session to make.
+type New struct {
+	Kind  Kind
+	Site  string
+	Login Login
+	// Expires is when the code runs out.
+	Expires time.Time
+	// Idle and Lifetime bound the session once it is active.
+	Idle, Lifetime time.Duration
+}
+
+// Create makes a pending session and its key.
+func (t *Table) Create(ctx context.Context, n New) (*Session, Key, error) {
+	key := NewKey()
+	s := t.newSession(key, n.Kind, n.Site, time.Now())
+	snap := &Snapshot{
+		State: Pending, Version: 1, Changed: s.created, Expires: n.Expires, Login: &n.Login,
+		idle: n.Idle, lifetime: n.Lifetime, next: make(chan struct{}),
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := s.write(ctx, snap); err != nil {
+		return nil, Key{}, err
+	}
+	s.now.Store(snap)
+	sh := t.shard(s.id)
+	sh.mu.Lock()
+	sh.sessions[s.id] = s
+	sh.mu.Unlock()
+	return s, key, nil
+}
+
+func (t *Table) newSession(key Key, kind Kind, site string, created time.Time) *Session {
+	s := &Session{table: t, id: key.ID(), key: key, kind: kind, site: site, created: created.Round(0)}
+	s.Use()
+	return s
+}
+
+// Lookup returns the key's session, also one that is over while it is
+// remembered why. It fails with [ErrUnknown], or with the store's error: then
+// nothing is known about the key.
+//
+// A session that is open here costs one hash and one map look-up.
+func (t *Table) Lookup(ctx context.Context, key Key, site string) (*Session, error) {
+	id := key.ID()
+	sh := t.shard(id)
+	sh.mu.RLock()
+	s, ok := sh.sessions[id]
+	sh.mu.RUnlock()
+	if !ok {
+		var err error
+		if s, err = t.load(ctx, key, id); err != nil {
+			return nil, err
+		}
+	}
+	if s.site != site {
+		return nil, ErrUnknown
+	}
+	return s, nil
+}
+
+// Current returns the session as the table has it: the same one or, where that
+// was dropped because somebody else wrote it, one that was read anew.
+func (t *Table) Current(ctx context.Context, s *Session) (*Session, error) {
+	return t.Lookup(ctx, s.key, s.site)
+}
+
+// load reads a session from the store and keeps it, unless it is over. It
+// keeps none that was read while the shard changed: a sign-out must not be
+// undone by a read that started before it.
+func (t *Table) load(ctx context.Context, key Key, id ID) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	sh := t.shard(id)
+	for try := 1; ; try++ {
+		sh.mu.RLock()
+		before := sh.changes
+		sh.mu.RUnlock()
+		s, err := t.read(ctx, key, id)
+		if err != nil {
+			return nil, err
+		}
+		sh.mu.Lock()
+		other, exists := sh.sessions[id]
+		switch {
+		case exists:
+			s = other
+		case sh.changes != before && try < loadTries:
+			sh.mu.Unlock()
+			continue
+		case sh.changes == before && !s.now.Load().settled():
+			sh.sessions[id] = s
+		}
+		sh.mu.Unlock()
+		return s, nil
+	}
+}
+
+// settled reports whether the session can never change again.
+func (snap *Snapshot) settled() bool { return snap.State.Over() && snap.successor == (Key{}) }
+
+func (t *Table) read(ctx context.Context, key Key, id ID) (*Session, error) {
+	rec, err := t.store.Get(ctx, id.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrUnknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	if rec.Provider != t.provider {
+		return nil, ErrUnknown
+	}
+	snap, err := openRecord(key, rec)
+	// a tombstone is not sealed: only its id says whose it is
+	if err != nil || rec.ID != id.String() {
+		t.damaged.Add(1)
+		return nil, ErrUnknown
+	}
+	s := t.newSession(key, Kind(rec.Kind), rec.Site, rec.Created)
+	s.now.Store(snap)
+	s.ahead.Store(rec.Version)
+	if snap.Claimed() && !snap.State.Over() {
+		// the new key is in use from here on: the old one is worth nothing
+		if err := t.retire(ctx, snap.from); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// forget drops a session that is over.
+func (t *Table) forget(s *Session) {
+	sh := t.shard(s.id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.changes++
+	if sh.sessions[s.id] == s {
+		delete(sh.sessions, s.id)
+	}
+}
+
+// changed hears of every write to the store. A session that somebody else
+// wrote is dropped, and who waits for it wakes to look it up anew.
+func (t *Table) changed(id string, version uint64) {
+	if id == "" {
+		for i := range t.shards {
+			t.shards[i].dropAll()
+		}
+		return
+	}
+	raw, err := hex.DecodeString(id)
+	if err != nil || len(raw) != len(ID{}) {
+		return
+	}
+	sid := ID(raw)
+	sh := t.shard(sid)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.changes++
+	s, ok := sh.sessions[sid]
+	if !ok {
+		return
+	}
+	s.told.Store(version)
+	if version == 0 || s.ahead.Load() < version {
+		sh.drop(s)
+	}
+}
+
+// unsure is for a write of which nobody knows whether it happened: the session
+// stays as it was at version, and whatever the store tells of it from here on,
+// or has told meanwhile, is somebody else's until it is read. Otherwise a
+// sign-out elsewhere could pass for the write that failed.
+func (t *Table) unsure(s *Session, version uint64) {
+	s.ahead.Store(version)
+	if s.told.Load() <= version {
+		return
+	}
+	sh := t.shard(s.id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.changes++
+	if sh.sessions[s.id] == s {
+		sh.drop(s)
+	}
+}
+
+func (sh *shard) dropAll() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.changes++
+	for _, s := range sh.sessions {
+		sh.drop(s)
+	}
+}
+
+func (sh *shard) drop(s *Session) {
+	delete(sh.sessions, s.id)
+	s.wake()
+}
+
+// Sweep writes down what has run out and drops what is over. It is for calling
+// now and then; nothing that a client sees depends on it.
+func (t *Table) Sweep(ctx context.Context) {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.RLock()
+		all := make([]*Session, 0, len(sh.sessions))
+		for _, s := range sh.sessions {
+			all = append(all, s)
+		}
+		sh.mu.RUnlock()
+		for _, s := range all {
+			if ctx.Err() != nil {
+				return
+			}
+			t.settle(ctx, s)
+		}
+	}
+}
+
+// settle writes down that a session has run out. A store that fails is tried
+// again at the next sweep.
+func (t *Table) settle(ctx context.Context, s *Session) {
+	raw, snap := s.now.Load(), s.Now()
+	switch {
+	case raw.State == Superseded:
+		if time.Since(raw.Changed) >= claimLife {
+			_ = t.retire(ctx, s.id.String())
+		}
+	case snap.State.Over() && !raw.State.Over():
+		_ = s.End(ctx, snap.State, snap.Reason)
+	case snap.State.Over():
+		t.forget(s)
+	}
+}
+
+// Len returns how many sessions are open here.
+func (t *Table) Len() int {
+	n := 0
+	for i := range t.shards {
+		t.shards[i].mu.RLock()
+		n += len(t.shards[i].sessions)
+		t.shards[i].mu.RUnlock()
+	}
+	return n
+}

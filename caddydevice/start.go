@@ -1,0 +1,168 @@
+// This file holds how a sign-in starts: who may, how many may, and what the
+// identity provider says to it.
+
+package caddydevice
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
+	"github.com/caddydevice/device-auth/caddydevice/internal/page"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+// providerRest is how long an identity provider that refuses device
+// authorization requests for now, and does not say for how long, is left
+// alone.
+const providerRest = time.Minute
+
+// startOrRefuse answers a protected request that has no session: with a new
+// sign-in where its shape allows one, else shortly. over is why an earlier one
+// is no more.
+func (h *Handler) startOrRefuse(w http.ResponseWriter, r *http.Request, over *session.Snapshot) error {
+	if !mayStart(r, false) {
+		a := &page.Answer{Status: page.Required}
+		if over != nil {
+			a.Status, a.Detail = statusOf(over), string(over.Reason)
+		}
+		return h.answer(w, r, http.StatusUnauthorized, a)
+	}
+	return h.start(w, r, over, http.StatusUnauthorized)
+}
+
+// start starts a sign-in and shows it.
+func (h *Handler) start(w http.ResponseWriter, r *http.Request, over *session.Snapshot, status int) error {
+	s, key, ok, err := h.begin(w, r)
+	if !ok {
+		return err
+	}
+	a := h.instructions(r, s, s.Now(), key)
+	if over != nil {
+		a.Before, a.BeforeDetail = statusOf(over), string(over.Reason)
+	}
+	h.cookie.set(w, key)
+	setRetryAfter(w, a.Login.Interval)
+	return h.answer(w, r, status, a)
+}
+
+// begin makes a new session, or answers why there is none: then ok is false.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Session, key session.Key, ok bool, err error) {
+	site := h.hosts.siteOf(r)
+	if site == "" {
+		return nil, key, false, h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "host"})
+	}
+	allowed, err := h.mayStartFrom(r)
+	if err != nil {
+		return nil, key, false, h.fault(w, r, "deciding who may start", err)
+	}
+	if !allowed {
+		return nil, key, false, h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "start"})
+	}
+	detail, wait, ok := h.takeStart(r)
+	if !ok {
+		return nil, key, false, h.limited(w, r, detail, wait)
+	}
+	defer h.app.begun.Add(-1)
+	if left := h.engine.restLeft(); left > 0 {
+		return nil, key, false, h.unavailable(w, r, "idp", left)
+	}
+	login, err := h.engine.keeper.Client().Authorize(r.Context())
+	if err != nil {
+		return nil, key, false, h.notStarted(w, r, err)
+	}
+	s, key, err = h.engine.table.Create(r.Context(), h.newSession(r, site, login))
+	if err != nil {
+		return nil, key, false, h.fault(w, r, "keeping a new session", err)
+	}
+	h.engine.keeper.Add(s)
+	h.logger.Info("sign-in started", zap.String("session", s.ID().Short()), zap.String("kind", string(s.Kind())), zap.String("site", site),
+		zap.String("client_ip", clientIP(r)))
+	return s, key, true, nil
+}
+
+func (h *Handler) newSession(r *http.Request, site string, login idp.DeviceAuthorization) session.New {
+	kind := session.Terminal
+	if isBrowser(r) {
+		kind = session.Browser
+	}
+	return session.New{
+		Kind: kind, Site: site,
+		Login: session.Login{
+			DeviceCode: login.DeviceCode, UserCode: login.UserCode, Interval: login.Interval,
+			VerificationURI: login.VerificationURI, VerificationURIComplete: login.VerificationURIComplete,
+		},
+		Expires:  time.Now().Add(min(login.ExpiresIn, time.Duration(h.Limits.Code))),
+		Idle:     time.Duration(h.Session.Idle),
+		Lifetime: time.Duration(h.Session.Lifetime),
+	}
+}
+
+// mayStartFrom asks the start matchers.
+func (h *Handler) mayStartFrom(r *http.Request) (bool, error) {
+	if h.starters == nil {
+		return true, nil
+	}
+	return h.starters.AnyMatchWithError(r)
+}
+
+// takeStart counts a start against every limit; detail says which is reached.
+// Where ok, the caller takes one off App.begun when it is done.
+func (h *Handler) takeStart(r *http.Request) (detail string, wait time.Duration, ok bool) {
+	if client, known := clientOf(r); known {
+		if wait, ok := h.clients.allow(client); !ok {
+			return "", wait, false
+		}
+	} else if untrustedProxy(r) {
+		h.onceXFF.Do(func() {
+			h.logger.Warn("a proxy that is not among trusted_proxies sends X-Forwarded-For, so starts are not counted by client: set trusted_proxies in Caddy's servers option",
+				zap.String("proxy", clientIP(r)))
+		})
+	}
+	if wait, ok := take(h.app.starts); !ok {
+		return "", wait, false
+	}
+	if h.app.begun.Add(1)+int64(signInsUnderWay()) > int64(h.app.Limits.Pending) {
+		h.app.begun.Add(-1)
+		return "pending", time.Minute, false
+	}
+	return "", 0, true
+}
+
+// notStarted answers what the identity provider said instead of a code. Its
+// own words are for the log.
+func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) error {
+	var away *idp.UnavailableError
+	if !errors.As(err, &away) {
+		h.logger.Error("the identity provider refused to start a sign-in: check client_id, client_secret, and that the device grant is on for this client",
+			zap.String("issuer", h.Issuer), zap.Error(err))
+		setRetryAfter(w, slowReload)
+		a := &page.Answer{Status: page.Failed, Detail: "setup"}
+		if isNavigation(r) {
+			a.Reload, a.ReloadAfter = arrivedURI(r), slowReload
+		}
+		return h.answer(w, r, http.StatusBadGateway, a)
+	}
+	if r.Context().Err() != nil {
+		return nil // nobody is left to answer
+	}
+	if away.Busy {
+		if away.RetryAfter == 0 {
+			away.RetryAfter = providerRest
+		}
+		h.engine.rest(away.RetryAfter)
+	}
+	h.logger.Warn("the identity provider cannot be asked", zap.String("issuer", h.Issuer), zap.Error(err), zap.Duration("retry_after", away.RetryAfter))
+	return h.unavailable(w, r, "idp", away.RetryAfter)
+}
+
+// clientIP is the client's address for the log, as Caddy resolved it.
+func clientIP(r *http.Request) string {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return ip
+}

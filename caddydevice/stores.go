@@ -1,0 +1,61 @@
+// This file holds what a store module is, and the one that needs nothing.
+
+package caddydevice
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddydevice/device-auth/caddydevice/store"
+)
+
+func init() {
+	caddy.RegisterModule(MemoryStore{})
+}
+
+// StoreOpener is what a module in the namespace device_auth.stores implements.
+type StoreOpener interface {
+	// StoreKey tells stores apart: modules with the same key share one store,
+	// also over a reload. It is for logs too, and holds no secret.
+	StoreKey() string
+
+	// OpenStore returns the store. It must not block, nor fail for what may
+	// pass: it is called while a configuration is loaded, also by `caddy
+	// validate` beside a running server.
+	OpenStore() (store.Store, error)
+}
+
+// MemoryStore keeps sessions in the process. They survive a reload, but not
+// the end of Caddy.
+type MemoryStore struct{}
+
+// CaddyModule returns the Caddy module information.
+func (MemoryStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "device_auth.stores.memory",
+		New: func() caddy.Module { return new(MemoryStore) },
+	}
+}
+
+// StoreKey implements StoreOpener.
+func (MemoryStore) StoreKey() string { return "memory" }
+
+// OpenStore implements StoreOpener.
+func (MemoryStore) OpenStore() (store.Store, error) { return store.NewMemory(), nil }
+
+// UnmarshalCaddyfile takes no arguments.
+//
+//	store memory
+func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if d.NextArg() || d.NextBlock(d.Nesting()) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ StoreOpener           = (*MemoryStore)(nil)
+	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)
+)

@@ -1,0 +1,202 @@
+// This file holds the answers that stay open until something changes.
+
+package caddydevice
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/page"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+const (
+	// mostWaits are the open waits and streams of one session.
+	mostWaits = 4
+	// defaultWait and mostWait bound GET wait.
+	defaultWait = 30 * time.Second
+	mostWait    = 120 * time.Second
+	// progressEvery is how often a stream says that nothing has changed yet.
+	progressEvery = 15 * time.Second
+)
+
+// waitStatus are the HTTP statuses of GET wait.
+var waitStatus = map[session.State]int{
+	session.Active: http.StatusOK, session.Pending: http.StatusAccepted, session.Denied: http.StatusForbidden,
+	session.Expired: http.StatusGone, session.Failed: http.StatusGone, session.Ended: http.StatusGone, session.Superseded: http.StatusGone,
+}
+
+// getWait answers when the caller's sign-in is decided, or after the timeout.
+func (h *Handler) getWait(w http.ResponseWriter, r *http.Request) error {
+	timeout, ok := waitTimeout(r.URL.Query().Get("timeout"))
+	if !ok {
+		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "parameter"})
+	}
+	if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		return h.answer(w, r, http.StatusNotAcceptable, &page.Answer{Status: page.Invalid, Detail: "unsupported"})
+	}
+	s, cred, done, err := h.own(w, r)
+	if done {
+		return err
+	}
+	if s == nil {
+		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required, Detail: "unknown"})
+	}
+	if s.Now().State == session.Pending {
+		end, ok := h.beginWatch(s)
+		if !ok {
+			return h.limited(w, r, "waits", retrySoon)
+		}
+		s = h.await(r, s, cred.key, timeout, nil)
+		end()
+	}
+	return h.outcome(w, r, s)
+}
+
+// waitTimeout reads the parameter: whole seconds, at most two minutes.
+func waitTimeout(text string) (time.Duration, bool) {
+	if text == "" {
+		return defaultWait, true
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, false
+	}
+	return min(time.Duration(min(n, 1000))*time.Second, mostWait), true
+}
+
+// outcome answers GET wait with what has become of the session.
+func (h *Handler) outcome(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+	snap := s.Now()
+	a := &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}
+	switch snap.State {
+	case session.Active:
+		a = signedIn(snap)
+	case session.Pending:
+		a = h.instructions(r, s, snap, session.Key{})
+		setRetryAfter(w, time.Second)
+	}
+	return h.answer(w, r, waitStatus[snap.State], a)
+}
+
+// beginWatch counts an open wait against both limits. The session is watched
+// for as long.
+func (h *Handler) beginWatch(s *session.Session) (end func(), ok bool) {
+	endAll, ok := h.app.beginWait()
+	if !ok {
+		return nil, false
+	}
+	endOne, ok := s.Watch(mostWaits)
+	if !ok {
+		endAll()
+		return nil, false
+	}
+	h.engine.keeper.Seen(s)
+	return func() { endOne(); endAll() }, true
+}
+
+// await returns the session once it is no longer pending, or as it is when the
+// timeout has passed, the client is gone, or the configuration is replaced:
+// then the client is to come back. progress, where given, is called now and
+// then; it ends the wait by returning false.
+func (h *Handler) await(r *http.Request, s *session.Session, key session.Key, timeout time.Duration, progress func(*session.Snapshot) bool) *session.Session {
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		snap := s.Now()
+		if snap.State != session.Pending {
+			return s
+		}
+		select {
+		case <-snap.Next():
+			// another node may have written it: then there is a newer object
+			if newer, err := h.engine.table.Lookup(r.Context(), key, h.hosts.siteOf(r)); err == nil {
+				s = newer
+			}
+		case <-tick.C:
+			if progress != nil && !progress(s.Now()) {
+				return s
+			}
+		case <-deadline.C:
+			return s
+		case <-r.Context().Done():
+			return s
+		case <-h.unloaded:
+			return s
+		}
+	}
+}
+
+// stream writes instructions to a terminal and stays open: a whole line now
+// and then, and at the end who signed in and how to go on. Where no stream is
+// left the instructions alone have to do.
+func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Session, a *page.Answer, key session.Key) error {
+	setRetryAfter(w, a.Login.Interval)
+	end, ok := h.beginWatch(s)
+	if !ok {
+		return h.answer(w, r, http.StatusOK, a)
+	}
+	defer end()
+	a.Site = h.hosts.siteOf(r)
+	flush := http.NewResponseController(w).Flush
+	if a.BeginText(w) != nil || flush() != nil {
+		return nil // nobody is left to read
+	}
+	s = h.await(r, s, key, time.Hour, func(snap *session.Snapshot) bool {
+		if snap.Login == nil {
+			return true
+		}
+		line := (&page.Login{Expires: snap.Expires}).ProgressLine()
+		_, err := fmt.Fprint(w, line)
+		return err == nil && flush() == nil
+	})
+	if r.Context().Err() != nil {
+		return nil
+	}
+	fmt.Fprintf(w, "\n%s", h.lastWords(r, s, key))
+	return nil
+}
+
+// lastWords end a stream.
+func (h *Handler) lastWords(r *http.Request, s *session.Session, key session.Key) string {
+	snap := s.Now()
+	switch {
+	case snap.State == session.Pending:
+		return "This server is loading a new configuration. Run the same command again; the code stays good.\n"
+	case snap.State == session.Active && s.Kind() == session.Terminal:
+		return signedIn(snap).OutcomeLine() + "\n" + h.command(r, h.linksFor(r), h.destination(r), key) + "\n"
+	case snap.State == session.Active:
+		return signedIn(snap).OutcomeLine()
+	}
+	return (&page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}).OutcomeLine()
+}
+
+// maxName bounds a name that is shown.
+const maxName = 100
+
+// displayName is what a person is called on a page or in a terminal, in
+// characters that print as themselves.
+func displayName(who *session.Identity) string {
+	for _, claim := range []string{"preferred_username", "name", "email"} {
+		text, ok := who.Claims[claim].(string)
+		if !ok {
+			continue
+		}
+		text = strings.TrimSpace(strings.Map(func(c rune) rune {
+			if !unicode.IsPrint(c) {
+				return -1
+			}
+			return c
+		}, text))
+		if text != "" {
+			return strings.ToValidUTF8(text[:min(len(text), maxName)], "")
+		}
+	}
+	return who.Subject
+}

@@ -1,0 +1,97 @@
+// What the provider is told: clients, accounts, claims, lifetimes and features.
+import * as pages from './pages.mjs';
+
+const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code';
+
+// The passwords are no secrets: the accounts exist only on loopback, for a test.
+const accounts = {
+  alice: {
+    password: 'alice-password', name: 'Alice Example', email: 'alice@example.com', groups: ['admins', 'staff'],
+  },
+  bob: {
+    password: 'bob-password', name: 'Bob Example', email: 'bob@example.com', groups: ['staff'],
+  },
+};
+
+// The id differs from the user name, so that a test sees which of the two was used.
+const idOf = (login) => `id-of-${login}`;
+
+// accountFor returns the account id, or nothing where user or password is wrong.
+export function accountFor(login, password) {
+  const known = Object.hasOwn(accounts, login) && accounts[login].password === password;
+  return known ? idOf(login) : undefined;
+}
+
+async function findAccount(ctx, accountId) {
+  const login = Object.keys(accounts).find((name) => idOf(name) === accountId);
+  if (!login) return undefined;
+  const { name, email, groups } = accounts[login];
+  const claims = {
+    sub: accountId, preferred_username: login, name, email, email_verified: true, groups,
+  };
+  return { accountId, claims: async () => claims };
+}
+
+function client(id, method, settings) {
+  return {
+    client_id: id,
+    client_name: id,
+    application_type: 'native',
+    token_endpoint_auth_method: method,
+    ...(method === 'none' ? {} : { client_secret: settings.secret }),
+    grant_types: [deviceGrant, 'refresh_token'],
+    response_types: [],
+    redirect_uris: [],
+    ...(settings.backchannelLogoutURI ? {
+      backchannel_logout_uri: settings.backchannelLogoutURI,
+      backchannel_logout_session_required: true,
+    } : {}),
+  };
+}
+
+export function configuration(settings, keys, adapter) {
+  return {
+    adapter,
+    findAccount,
+    jwks: keys.jwks,
+    cookies: { keys: keys.cookies },
+    clients: [
+      client('e2e-public', 'none', settings),
+      client('e2e-basic', 'client_secret_basic', settings),
+      client('e2e-post', 'client_secret_post', settings),
+    ],
+    scopes: ['openid', 'profile', 'email', 'offline_access'],
+    claims: {
+      openid: ['sub'],
+      profile: ['name', 'preferred_username', 'groups'],
+      email: ['email', 'email_verified'],
+    },
+    conformIdTokenClaims: false,
+    ttl: {
+      AccessToken: settings.accessTokenLife,
+      DeviceCode: settings.deviceCodeLife,
+      Grant: 1209600,
+      IdToken: settings.accessTokenLife,
+      Interaction: 3600,
+      RefreshToken: 1209600,
+      Session: 1209600,
+    },
+    interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+    renderError: (ctx, out) => {
+      ctx.type = 'json';
+      ctx.body = out;
+    },
+    features: {
+      devInteractions: { enabled: false },
+      backchannelLogout: { enabled: true },
+      revocation: { enabled: true },
+      introspection: { enabled: true },
+      deviceFlow: {
+        enabled: true,
+        userCodeInputSource: pages.codeEntry,
+        userCodeConfirmSource: pages.codeCheck,
+        successSource: pages.success,
+      },
+    },
+  };
+}
