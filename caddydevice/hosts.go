@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -80,15 +81,21 @@ func (p *hostPolicy) siteOf(r *http.Request) string {
 	if p.site != "" {
 		return p.site
 	}
-	host := r.Host
-	if h, port, err := net.SplitHostPort(host); err == nil {
-		if !isDigits(port) {
-			return ""
-		}
-		host = h
-	}
-	host = strings.ToLower(strings.Trim(host, "[]"))
+	host := strings.ToLower(hostname(r.Host))
 	if !wellFormedHost(host) || !p.answersFor(host) {
+		return ""
+	}
+	return host
+}
+
+// hostname takes the port and the brackets of an IPv6 address off a Host field
+// (RFC 9110 §7.2); "" where it is not well formed.
+func hostname(field string) string {
+	host, port, err := net.SplitHostPort(field)
+	if err != nil {
+		host, port, err = net.SplitHostPort(field + ":0")
+	}
+	if err != nil || strings.Trim(port, "0123456789") != "" || port == "" {
 		return ""
 	}
 	return host
@@ -127,8 +134,8 @@ func certmagicMatch(host, pattern string) bool {
 // wellFormedHost accepts a host name or an IP address, and nothing that could
 // mean something else in a URL, a page or a terminal.
 func wellFormedHost(host string) bool {
-	if net.ParseIP(host) != nil {
-		return true
+	if _, err := netip.ParseAddr(host); err == nil {
+		return !strings.Contains(host, "%")
 	}
 	if host == "" || len(host) > 253 {
 		return false
@@ -141,10 +148,6 @@ func wellFormedHost(host string) bool {
 		}
 	}
 	return true
-}
-
-func isDigits(s string) bool {
-	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // links are the addresses of one answer.

@@ -1,0 +1,194 @@
+// This file holds what the tests of this package share: a keeper, a scripted
+// identity provider and a store that can fail, for use in a bubble.
+
+package keeper
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+	"github.com/caddydevice/device-auth/caddydevice/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	site   = "a.example"
+	issuer = "https://idp.example"
+)
+
+var errDown = errors.New("store is down")
+
+// flaky is a store whose writes a test can refuse.
+type flaky struct {
+	store.Store
+	mu    sync.Mutex
+	onPut func(store.Record) error
+}
+
+func (f *flaky) refuse(onPut func(store.Record) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.onPut = onPut
+}
+
+func (f *flaky) Put(ctx context.Context, rec store.Record) error {
+	f.mu.Lock()
+	onPut := f.onPut
+	f.mu.Unlock()
+	if onPut != nil {
+		if err := onPut(rec); err != nil {
+			return err
+		}
+	}
+	return f.Store.Put(ctx, rec)
+}
+
+// rig is one node: a keeper with its table.
+type rig struct {
+	*testing.T
+	*Keeper
+	idp *idptest.Provider
+	st  *flaky
+	tab *session.Table
+
+	mu      sync.Mutex
+	results []Result
+	once    sync.Once
+}
+
+func newRig(t *testing.T, poll func(n int, code string) idptest.Reply) *rig {
+	p := idptest.New(issuer)
+	p.Poll = poll
+	return newNode(t, p, &flaky{Store: store.NewMemory()})
+}
+
+func newNode(t *testing.T, p *idptest.Provider, st *flaky) *rig {
+	t.Helper()
+	r := &rig{T: t, idp: p, st: st, tab: session.NewTable(st, issuer+" gate")}
+	r.Keeper = New(newClient(t, p), Config{Table: r.tab, Store: st, Settled: func(_ *session.Session, res Result) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.results = append(r.results, res)
+	}})
+	t.Cleanup(r.stop)
+	return r
+}
+
+func newClient(t *testing.T, transport http.RoundTripper) *idp.Client {
+	t.Helper()
+	c, err := idp.New(idp.Config{Issuer: issuer, ClientID: "gate", Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// stop ends the node, once.
+func (r *rig) stop() {
+	r.once.Do(func() {
+		r.Close()
+		r.tab.Close()
+	})
+}
+
+// signIn starts a sign-in that polls every interval for life.
+func (r *rig) signIn(interval, life time.Duration) (*session.Session, session.Key) {
+	r.Helper()
+	s, key, err := r.tab.Create(context.Background(), session.New{
+		Kind: session.Terminal, Site: site, Expires: time.Now().Add(life), Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
+		Login: session.Login{DeviceCode: secret.String("device-canary-1"), UserCode: "WDJB-0001", VerificationURI: issuer + "/activate", Interval: interval},
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Add(s)
+	return s, key
+}
+
+// watched starts a sign-in that somebody watches to its end.
+func (r *rig) watched(interval, life time.Duration) (*session.Session, session.Key) {
+	r.Helper()
+	s, key := r.signIn(interval, life)
+	if _, ok := s.Watch(1); !ok {
+		r.Fatal("cannot watch")
+	}
+	return s, key
+}
+
+func (r *rig) lookup(key session.Key) *session.Session {
+	r.Helper()
+	s, err := r.tab.Lookup(context.Background(), key, site)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return s
+}
+
+func (r *rig) want(s *session.Session, state session.State, reason session.Reason) {
+	r.Helper()
+	if got := s.Now(); got.State != state || got.Reason != reason {
+		r.Errorf("session is %s %q, want %s %q", got.State, got.Reason, state, reason)
+	}
+}
+
+// wantResult expects that exactly one sign-in was settled, like this.
+func (r *rig) wantResult(outcome idp.Outcome, polls int) {
+	r.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.results) != 1 || r.results[0].Outcome != outcome || r.results[0].Polls != polls {
+		r.Errorf("settled: %+v, want one, %v after %d polls", r.results, outcome, polls)
+	}
+	if r.Pending() != 0 {
+		r.Errorf("%d still pending", r.Pending())
+	}
+}
+
+// gaps are the times from the end of one poll's answer to the start of the
+// next poll.
+func (r *rig) gaps() []time.Duration {
+	calls := r.idp.Calls("/token")
+	var gaps []time.Duration
+	for i := 1; i < len(calls); i++ {
+		gaps = append(gaps, calls[i].Start.Sub(calls[i-1].End))
+	}
+	return gaps
+}
+
+func (r *rig) polls() int { return len(r.idp.Calls("/token")) }
+
+func (r *rig) wantGaps(want ...time.Duration) {
+	r.Helper()
+	got := r.gaps()
+	if len(got) < len(want) {
+		r.Fatalf("gaps %v, want %v", got, want)
+	}
+	for i, w := range want {
+		// a retry's jitter adds a tenth at most, and never takes away
+		if got[i] < w || got[i] > w+w/10 {
+			r.Errorf("gaps %v, want %v", got[:len(want)], want)
+			return
+		}
+	}
+}
+
+// script answers the nth poll with the nth reply, the last one for ever.
+func script(replies ...idptest.Reply) func(int, string) idptest.Reply {
+	return func(n int, _ string) idptest.Reply { return replies[min(n, len(replies))-1] }
+}
+
+func delayed(r idptest.Reply, d time.Duration) idptest.Reply {
+	r.Delay = d
+	return r
+}

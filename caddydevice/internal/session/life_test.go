@@ -1,0 +1,188 @@
+// This file holds the tests of how a session runs out, and why.
+
+package session
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestRunsOut(t *testing.T) {
+	const never = 1000 * time.Hour
+	for name, c := range map[string]struct {
+		idle, lifetime time.Duration
+		tokens         time.Duration
+		after          time.Duration // from the approval, which comes after a minute
+		reason         Reason
+	}{
+		"token":                      {0, 0, time.Hour, time.Hour, TokenExpired},
+		"token before lifetime":      {0, 2 * time.Hour, time.Hour, time.Hour, TokenExpired},
+		"lifetime before token":      {0, 2 * time.Hour, never, 2*time.Hour - time.Minute, LifetimeOver},
+		"lifetime in place of idle":  {never, time.Hour, never, time.Hour - time.Minute, LifetimeOver},
+		"idle":                       {30 * time.Minute, never, never, 30*time.Minute - time.Minute, IdleTooLong},
+		"idle longer than the token": {never, never, time.Hour, time.Hour, TokenExpired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				n := newLogin(Terminal)
+				n.Idle, n.Lifetime = c.idle, c.lifetime
+				s, key, err := r.Create(context.Background(), n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				if err := s.Activate(context.Background(), newIdentity(), time.Now().Add(c.tokens)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(c.after - time.Nanosecond)
+				r.want(s, Active, "")
+				time.Sleep(time.Nanosecond)
+				r.want(s, Ended, c.reason)
+				if s.Now().Identity != nil {
+					t.Error("what has run out still says who signed in")
+				}
+				r.want(r.lookup(key), Ended, c.reason)
+				r.Sweep(context.Background())
+				r.want(r.node().lookup(key), Ended, c.reason)
+			})
+		})
+	}
+}
+
+func TestCodeRunsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		s, key := r.pending(Terminal)
+		waiting := s.Now().Next()
+		time.Sleep(10*time.Minute - time.Nanosecond)
+		r.want(s, Pending, "")
+		time.Sleep(time.Nanosecond)
+		r.want(s, Expired, CodeExpired)
+		if s.Now().Login != nil || s.Now().Next() != waiting {
+			t.Error("a code that has run out still shows, or its waiters hear of another session")
+		}
+		r.want(r.node().lookup(key), Expired, CodeExpired) // without a word in the store
+		r.Sweep(context.Background())
+		<-waiting
+		if deadline := s.Deadline(); !deadline.Equal(s.Created().Add(10 * time.Minute)) {
+			t.Errorf("deadline %v", deadline)
+		}
+		time.Sleep(tombstoneLife)
+		r.wantUnknown(key)
+	})
+}
+
+func TestUseKeepsFromIdling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		n := newLogin(Terminal)
+		n.Idle = time.Hour
+		s, _, err := r.Create(context.Background(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Activate(context.Background(), newIdentity(), time.Now().Add(100*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			time.Sleep(time.Hour - time.Second)
+			r.want(s, Active, "")
+			s.Use()
+		}
+		time.Sleep(time.Hour)
+		r.want(s, Ended, IdleTooLong)
+	})
+}
+
+// TestRefreshNeverExtendsTheLifetime: it counts from the first sign-in, also
+// over the claim.
+func TestRefreshNeverExtendsTheLifetime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		n := newLogin(Browser)
+		n.Lifetime, n.Idle = 24*time.Hour, 0
+		s, _, err := r.Create(context.Background(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refresh := func(s *Session) {
+			if err := s.Activate(context.Background(), newIdentity(), time.Now().Add(1000*time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		refresh(s)
+		heir := r.lookup(r.claim(s))
+		time.Sleep(23 * time.Hour)
+		refresh(heir)
+		time.Sleep(time.Hour - time.Minute - time.Nanosecond)
+		r.want(heir, Active, "")
+		time.Sleep(time.Nanosecond)
+		r.want(heir, Ended, LifetimeOver)
+	})
+}
+
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		s, _ := r.pending(Terminal)
+		s.Hold(s.Deadline().Add(time.Minute))
+		time.Sleep(10 * time.Minute)
+		r.want(s, Pending, "")
+		r.Sweep(context.Background())
+		r.want(s, Pending, "")
+		s.Hold(time.Time{})
+		r.want(s, Expired, CodeExpired)
+		s.Hold(s.Deadline().Add(time.Minute))
+		time.Sleep(time.Minute)
+		r.want(s, Expired, CodeExpired)
+
+		// a hold never shortens, nor keeps what is active
+		s, _ = r.active(Terminal)
+		s.Hold(time.Now())
+		r.want(s, Active, "")
+		s.Hold(time.Now().Add(5 * time.Hour))
+		time.Sleep(time.Hour)
+		r.want(s, Ended, TokenExpired)
+	})
+}
+
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		s, _ := r.pending(Terminal)
+		time.Sleep(time.Minute)
+		if s.Watched(time.Minute) || !s.Watched(time.Minute+1) {
+			t.Error("watched counts from the wrong moment")
+		}
+		var ends []func()
+		for range 4 {
+			done, ok := s.Watch(4)
+			if !ok {
+				t.Fatal("refused below the limit")
+			}
+			ends = append(ends, done)
+		}
+		if _, ok := s.Watch(4); ok {
+			t.Error("let in beyond the limit")
+		}
+		time.Sleep(time.Hour)
+		if !s.Watched(0) {
+			t.Error("an open stream watches nothing")
+		}
+		for _, done := range ends {
+			done()
+		}
+		if s.Watched(0) || !s.Watched(time.Second) {
+			t.Error("the end of a stream is a use, and no more")
+		}
+		if done, ok := s.Watch(1); !ok {
+			t.Error("the places were not given back")
+		} else {
+			done()
+		}
+	})
+}
