@@ -145,7 +145,7 @@ func (h *Handler) command(r *http.Request, l links, to string, key session.Key) 
 	if !h.isLogin(r) && r.Method != http.MethodGet {
 		b.WriteString("-X " + shellQuote(r.Method) + " ")
 	}
-	if r.Header["Authorization"] != nil {
+	if auth := r.Header["Authorization"]; auth != nil && parseAuthorization(auth[0]).source == noCredential {
 		b.WriteString("-b " + shellQuote(h.cookie.name+"="+key.Reveal()))
 	} else {
 		b.WriteString("-H " + shellQuote("Authorization: Bearer "+key.Reveal()))

@@ -34,6 +34,7 @@ type gate struct {
 	idp      *idptest.Provider
 	upstream *http.Request // the last request that passed
 	body     string
+	ctx      context.Context // of the next request; nil for the test's
 }
 
 // newGate provisions a handler as Caddy does; cfg adds to the least
@@ -113,7 +114,11 @@ func (g *gate) do(req request) *http.Response {
 	if req.body != "" {
 		body = strings.NewReader(req.body)
 	}
-	r := httptest.NewRequestWithContext(g.t.Context(), req.method, req.target, body)
+	ctx := g.ctx
+	if ctx == nil {
+		ctx = g.t.Context()
+	}
+	r := httptest.NewRequestWithContext(ctx, req.method, req.target, body)
 	for k, v := range req.header {
 		r.Header.Set(k, v)
 	}
@@ -270,4 +275,12 @@ func newRequest(t *testing.T, target string, header map[string]string) *http.Req
 		r.Header.Set(k, v)
 	}
 	return r
+}
+
+// doIn is do with a context of its own.
+func (g *gate) doIn(ctx context.Context, req request) *http.Response {
+	g.t.Helper()
+	g.ctx = ctx
+	defer func() { g.ctx = nil }()
+	return g.do(req)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,9 +120,12 @@ func TestTroubleBacksOff(t *testing.T) {
 
 func TestTimeoutBacksOffAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var begins []time.Time
+		begins := make([]time.Time, 100)
+		var mu sync.Mutex
 		r := newRig(t, func(n int, _ string) idptest.Reply {
-			begins = append(begins, time.Now())
+			mu.Lock()
+			defer mu.Unlock()
+			begins[n-1] = time.Now()
 			if n <= 3 {
 				return delayed(idptest.Pending(), time.Hour)
 			}
@@ -131,6 +135,8 @@ func TestTimeoutBacksOffAndRecovers(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		want := []time.Duration{10*time.Second + 11*time.Second, 10*time.Second + 22*time.Second, 10*time.Second + 44*time.Second,
 			5500 * ms, 5500 * ms} // the first answer takes the back-off away
+		mu.Lock()
+		defer mu.Unlock()
 		for i, w := range want {
 			if got := begins[i+1].Sub(begins[i]); got < w || got > w+w/10 {
 				t.Errorf("from poll %d to the next: %v, want %v", i+1, got, w)

@@ -1,0 +1,131 @@
+// This file holds the tests of the keeper's own life: its end, another client,
+// and very many sign-ins.
+
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+// TestCloseLetsAPollEnd: an approval whose answer is on its way is written
+// down, and nothing begins after that.
+func TestCloseLetsAPollEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.idp.Poll = script(delayed(r.idp.Tokens(nil), 3*time.Second))
+		_, key := r.watched(5*time.Second, time.Hour)
+		time.Sleep(7 * time.Second) // the poll is under way
+		begin := time.Now()
+		r.stop()
+		if d := time.Since(begin); d != 1500*ms {
+			t.Errorf("close took %v, want the rest of the poll", d)
+		}
+		n := newNode(t, r.idp, r.st)
+		n.want(n.lookup(key), session.Active, "")
+	})
+}
+
+func TestCloseGivesUpOnWhatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, script(delayed(idptest.Pending(), time.Hour)))
+		_, key := r.watched(5*time.Second, time.Hour)
+		time.Sleep(6 * time.Second)
+		begin := time.Now()
+		r.stop()
+		if d := time.Since(begin); d != closeGrace {
+			t.Errorf("close took %v, want %v", d, closeGrace)
+		}
+		n := newNode(t, r.idp, r.st)
+		n.want(n.lookup(key), session.Pending, "")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+	})
+}
+
+func TestCloseWithNothingToDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.watched(5*time.Second, time.Hour)
+		begin := time.Now()
+		r.stop()
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("close took %v", d)
+		}
+	})
+}
+
+func TestUseAnotherClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		s, _ := r.watched(5*time.Second, time.Hour)
+		time.Sleep(10 * time.Second)
+		other := idptest.New(issuer)
+		other.Approve("")
+		next := newClient(t, other)
+		r.Use(next)
+		if r.Client() != next {
+			t.Error("the client in use is the old one")
+		}
+		n := r.polls()
+		time.Sleep(10 * time.Second)
+		r.want(s, session.Active, "")
+		if r.polls() != n || len(other.Calls("/token")) != 1 {
+			t.Errorf("%d polls by the old client, %d by the new", r.polls()-n, len(other.Calls("/token")))
+		}
+	})
+}
+
+// TestManySignIns: no goroutine for each, and all come to their end.
+func TestManySignIns(t *testing.T) {
+	const many = 10_000
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		var mu sync.Mutex
+		most := 0
+		r.idp.Poll = func(int, string) idptest.Reply {
+			mu.Lock()
+			defer mu.Unlock()
+			most = max(most, runtime.NumGoroutine())
+			return idptest.Pending()
+		}
+		before := runtime.NumGoroutine()
+		for i := range many {
+			s, _, err := r.tab.Create(context.Background(), session.New{
+				Kind: session.Terminal, Site: site, Expires: time.Now().Add(20 * time.Second),
+				Login: session.Login{DeviceCode: secret.String(fmt.Sprint("device-canary-", i)), Interval: 15 * time.Second},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Add(s)
+		}
+		if n := r.Pending(); n != many {
+			t.Errorf("%d pending", n)
+		}
+		if n := runtime.NumGoroutine() - before; n > 0 {
+			t.Errorf("%d goroutines more for %d sign-ins", n, many)
+		}
+		time.Sleep(time.Minute)
+		if n := r.polls(); n != many {
+			t.Errorf("%d polls, want %d", n, many)
+		}
+		if most > before+4*workers {
+			t.Errorf("%d goroutines at the most", most)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.Pending() != 0 || r.tab.Len() != 0 || len(r.results) != many {
+			t.Errorf("%d pending, %d open, %d settled", r.Pending(), r.tab.Len(), len(r.results))
+		}
+	})
+}
