@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 )
 
 func init() {
@@ -227,16 +229,19 @@ func parseCount(d *caddyfile.Dispenser, into *int) error {
 }
 
 func parseClientAuth(d *caddyfile.Dispenser, h *Handler) error {
-	if err := parseArg(d, &h.ClientAuth); err != nil {
-		return err
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0:
+		return d.Err("client_auth needs a value")
+	case args[0] == "private_key_jwt" || args[0] == "tls":
+		return d.Errf("client_auth %s is not supported yet: use basic or post", args[0])
+	case len(args) > 1:
+		return d.Errf("client_auth: unexpected %q: it has too many arguments", args[1])
+	case !slices.Contains(idp.ClientAuthMethods, args[0]):
+		return d.Errf("client_auth %q is none of %s", args[0], strings.Join(idp.ClientAuthMethods, ", "))
 	}
-	switch h.ClientAuth {
-	case "auto", "none", "basic", "post":
-		return nil
-	case "private_key_jwt", "tls":
-		return d.Errf("client_auth %s is not supported yet: use basic or post", h.ClientAuth)
-	}
-	return d.Errf("client_auth %q is none of auto, none, basic, post", h.ClientAuth)
+	h.ClientAuth = args[0]
+	return nil
 }
 
 func parseScopes(d *caddyfile.Dispenser, h *Handler) error {
@@ -315,10 +320,10 @@ func parseSession(d *caddyfile.Dispenser, h *Handler) error {
 //		}
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // the option's name
 	if existing != nil {
 		return nil, d.Err("device_auth is there twice among the global options: keep one")
 	}
-	d.Next() // the option's name
 	if err := noMore(d, "device_auth"); err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ func tryProvision(t *testing.T, cfg, app map[string]any) (*Handler, error) {
 	}
 	ctx, err := caddy.ProvisionContext(config)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	ctx, cancel := caddy.NewContext(ctx)
 	t.Cleanup(cancel)
