@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,19 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain keeps Caddy's files away from the user's, and looks for goroutines
+// that outlive the tests.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "device_auth")
+	if err != nil {
+		panic(err)
+	}
+	caddy.DefaultStorage.Path = dir
+	goleak.VerifyTestMain(m,
+		// Caddy's own: it notices after its next sleep that the lock is gone
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
+		goleak.Cleanup(func(code int) { os.RemoveAll(dir); os.Exit(code) }))
+}
 
 // gate is a provisioned handler, its identity provider, and an upstream that
 // notes what it gets.

@@ -144,19 +144,38 @@ func (e *erringKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, e
 func checkHeader(raw string) error {
 	head, _, _ := strings.Cut(raw, ".")
 	decoded, err := base64.RawURLEncoding.DecodeString(head)
-	var h struct {
-		Typ  string          `json:"typ"`
-		Crit json.RawMessage `json:"crit"`
-	}
+	var h map[string]json.RawMessage // not a struct: names count to the letter
 	if err != nil || json.Unmarshal(decoded, &h) != nil {
 		return errors.New("ID token: malformed")
 	}
-	typ := strings.TrimPrefix(strings.ToLower(h.Typ), "application/")
+	var named string
+	if raw, ok := h["typ"]; ok && json.Unmarshal(raw, &named) != nil {
+		return errors.New("ID token: malformed")
+	}
+	_, critical := h["crit"]
+	typ := strings.TrimPrefix(strings.ToLower(named), "application/")
 	switch {
-	case h.Crit != nil:
+	case critical:
 		return errors.New("ID token: critical header extensions are not supported")
 	case typ != "" && typ != "jwt":
-		return fmt.Errorf("ID token: its type is %q", words(h.Typ))
+		return fmt.Errorf("ID token: its type is %q", words(named))
+	}
+	return nil
+}
+
+// ruled are the claims that decide who signs in, where and for how long.
+var ruled = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "azp", "sid", "at_hash", "typ", "events"}
+
+// checkNames refuses a claim whose name is a ruled one but for letter case:
+// encoding/json would take it for that one, here and in go-oidc, and a claim
+// that users may name themselves would stand in for their sub.
+func checkNames(claims map[string]any) error {
+	for name := range claims {
+		for _, exact := range ruled {
+			if name != exact && strings.EqualFold(name, exact) {
+				return fmt.Errorf("ID token: the claim %q is too like %s", words(name), exact)
+			}
+		}
 	}
 	return nil
 }
@@ -204,6 +223,9 @@ func (c *Client) identity(payload []byte) (*Identity, error) {
 	dec.UseNumber()
 	if err := dec.Decode(&claims); err != nil {
 		return nil, errors.New("ID token: claims cannot be read")
+	}
+	if err := checkNames(claims); err != nil {
+		return nil, err
 	}
 	return &Identity{Issuer: c.cfg.Issuer, Subject: subject, SessionID: cs.Sid, Claims: claims, Expiry: exp}, nil
 }

@@ -1,0 +1,255 @@
+// This file tests the module inside a running Caddy: servers with and without
+// TLS, reloads, and the end.
+
+package caddydevice
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+// running is a Caddy in this process with one site on loopback.
+type running struct {
+	t    *testing.T
+	idp  *idptest.Provider
+	addr string
+}
+
+func startCaddy(t *testing.T) *running {
+	t.Helper()
+	provider := idptest.New("")
+	server := httptest.NewServer(provider)
+	provider.Issuer = server.URL
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // only to find a free port
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	r := &running{t: t, idp: provider, addr: addr}
+	if err := r.load(""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return r
+}
+
+// load loads the site with more lines in its block.
+func (r *running) load(lines string) error {
+	r.t.Helper()
+	text := fmt.Sprintf(`{
+	admin off
+	persist_config off
+	log {
+		output discard
+	}
+}
+http://%s {
+	device_auth {
+		issuer %s
+		client_id gate
+		%s
+	}
+	respond "hello {http.auth.user.id}"
+}
+`, r.addr, r.idp.Issuer, lines)
+	cfg, err := adapt(text)
+	if err != nil {
+		return err
+	}
+	return caddy.Load([]byte(cfg), true)
+}
+
+func (r *running) get(path, key string) (int, map[string]any, string) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://"+r.addr+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/json")
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var answer map[string]any
+	_ = json.Unmarshal(body, &answer)
+	return resp.StatusCode, answer, string(body)
+}
+
+// TestReload: sign-ins under way and sessions are there after a reload, also
+// after one that failed, and the identity provider is not asked for new codes.
+func TestReload(t *testing.T) {
+	r := startCaddy(t)
+	r.idp.Device = func(n int) idptest.Reply {
+		answer := idptest.Device(r.idp.Issuer, n)
+		answer["interval"] = 1
+		return idptest.JSON(http.StatusOK, answer)
+	}
+	_, answer, _ := r.get("/", "")
+	signedIn, _ := answer["session"].(string)
+	r.idp.Approve("device-canary-1")
+	if status, _, body := r.get("/.device/wait?timeout=30", signedIn); status != http.StatusOK {
+		t.Fatalf("the first sign-in: %d %s", status, body)
+	}
+	_, answer, _ = r.get("/", "")
+	pending, _ := answer["session"].(string)
+
+	for _, lines := range []string{"session {\n idle 1h\n }", "clock_skew 1m", "scopes openid", "no_such_line", "clock_skew 1h"} {
+		if err := r.load(lines); (err != nil) != (lines == "no_such_line" || lines == "clock_skew 1h") {
+			t.Fatalf("%s: %v", lines, err)
+		}
+		if status, _, body := r.get("/x", signedIn); status != http.StatusOK || body != "hello sub-alice" {
+			t.Errorf("after %q: %d %s", lines, status, body)
+		}
+		if _, again, body := r.get("/", pending); again["user_code"] != "WDJB-0002" {
+			t.Errorf("after %q the code is %v: %s", lines, again["user_code"], body)
+		}
+	}
+	if n := len(r.idp.Calls("/device")); n != 2 {
+		t.Errorf("%d device authorizations, want 2", n)
+	}
+	r.idp.Approve("device-canary-2")
+	if status, _, body := r.get("/.device/wait?timeout=30", pending); status != http.StatusOK {
+		t.Errorf("the second sign-in, after the reloads: %d %s", status, body)
+	}
+}
+
+// TestReloadEndsWaits: a wait does not keep an old configuration alive.
+func TestReloadEndsWaits(t *testing.T) {
+	r := startCaddy(t)
+	_, answer, _ := r.get("/", "")
+	key, _ := answer["session"].(string)
+	done := make(chan int)
+	go func() {
+		status, _, _ := r.get("/.device/wait?timeout=120", key)
+		done <- status
+	}()
+	for !r.watched(key) {
+		time.Sleep(time.Millisecond)
+	}
+	if err := r.load("clock_skew 1m"); err != nil {
+		t.Fatal(err)
+	}
+	if status := <-done; status != http.StatusAccepted {
+		t.Errorf("%d, want 202 and come back", status)
+	}
+}
+
+// watched reports whether somebody waits for the key's sign-in.
+func (r *running) watched(key string) bool {
+	k, ok := session.ParseKey(key)
+	if !ok {
+		r.t.Fatalf("%q is no key", key)
+	}
+	watched := false
+	engines.Range(func(_, val any) bool {
+		s, err := val.(*engine).table.Lookup(r.t.Context(), k, "127.0.0.1")
+		watched = watched || err == nil && s.Watched(0)
+		return true
+	})
+	return watched
+}
+
+// TestPlainHTTP: where the cookie would cross a network in the clear, the
+// configuration is refused with the remedy.
+func TestPlainHTTP(t *testing.T) {
+	for _, row := range []struct {
+		name, address, global, lines string
+		refused                      bool
+	}{
+		{name: "https", address: "https://api.example.com"},
+		{name: "no scheme", address: "api.example.com"},
+		{name: "http", address: "http://api.example.com", refused: true},
+		{name: "port", address: ":8080", refused: true},
+		{name: "http, public_url", address: "http://api.example.com", lines: "public_url https://api.example.com"},
+		{name: "http, insecure_cookie", address: "http://api.example.com", lines: "insecure_cookie"},
+		{name: "http on localhost", address: "http://localhost:8080"},
+		{name: "http on a loopback address", address: "http://127.0.0.1:8080"},
+		{name: "http, bound to loopback", address: "http://kiosk.lan:8080", global: "default_bind 127.0.0.1"},
+		{name: "localhost and another", address: "http://localhost:8080, http://kiosk.lan:8080", refused: true},
+		{name: "other cookie", address: "https://api.example.com", lines: "session {\n cookie kiosk\n }"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cfg, err := adapt(fmt.Sprintf("{\n%s\n}\n%s {\n device_auth {\n issuer https://idp.example.com\n client_id x\n %s\n }\n}\n", row.global, row.address, row.lines))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var config caddy.Config
+			if err := json.Unmarshal([]byte(cfg), &config); err != nil {
+				t.Fatal(err)
+			}
+			config.Logging = quiet
+			err = caddy.Validate(&config)
+			if (err != nil) != row.refused {
+				t.Fatalf("%v, refused: want %t", err, row.refused)
+			}
+			if row.refused {
+				for _, remedy := range []string{"https", "public_url", "loopback", "insecure_cookie"} {
+					if !strings.Contains(err.Error(), remedy) {
+						t.Errorf("the remedy %q is not in %q", remedy, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestCookieNames: the prefix that browsers hold to wherever there is TLS.
+func TestCookieNames(t *testing.T) {
+	tls := &caddyhttp.Server{Listen: []string{":443"}, TLSConnPolicies: caddytls.ConnectionPolicies{new(caddytls.ConnectionPolicy)}}
+	loopback := &caddyhttp.Server{Listen: []string{"127.0.0.1:80", "[::1]:80"}}
+	for _, row := range []struct {
+		name   string
+		server *caddyhttp.Server
+		h      *Handler
+		want   string
+		secure bool
+	}{
+		{"TLS", tls, &Handler{}, "__Host-device_auth", true},
+		{"TLS, insecure_cookie", tls, &Handler{InsecureCookie: true}, "__Host-device_auth", true},
+		{"TLS, other name", tls, &Handler{Session: &SessionConfig{Cookie: "kiosk"}}, "__Host-kiosk", true},
+		{"prefix given", tls, &Handler{Session: &SessionConfig{Cookie: "__Host-kiosk"}}, "__Host-kiosk", true},
+		{"loopback", loopback, &Handler{}, "device_auth", false},
+		{"public_url", loopback, &Handler{PublicURL: "https://api.example.com"}, "__Host-device_auth", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := row.h
+			h.logger = zap.NewNop()
+			h.setDefaults()
+			got, err := h.newCookiePolicy(row.server)
+			if err != nil || got.name != row.want || got.secure != row.secure {
+				t.Errorf("%+v %v, want %s", got, err, row.want)
+			}
+		})
+	}
+}
