@@ -45,6 +45,9 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *
 		}
 	}
 	header := w.Header()
+	if a.Login != nil && header["Retry-After"] == nil {
+		setRetryAfter(w, a.Login.Interval)
+	}
 	if status == http.StatusUnauthorized && header["WWW-Authenticate"] == nil && header["Www-Authenticate"] == nil {
 		header.Set("WWW-Authenticate", `Bearer realm="device_auth"`)
 	}
@@ -92,15 +95,28 @@ func (h *Handler) instruct(w http.ResponseWriter, r *http.Request, s *session.Se
 	if key != (session.Key{}) {
 		h.cookie.set(w, key)
 	}
-	setRetryAfter(w, a.Login.Interval)
 	return h.answer(w, r, status, a)
 }
 
-// instructions makes the answer that shows a sign-in under way.
+// firstInstructions are those of a sign-in that was just started; over is why
+// an earlier one is no more.
+func (h *Handler) firstInstructions(r *http.Request, s *session.Session, key session.Key, over *session.Snapshot) *page.Answer {
+	a := h.instructions(r, s, s.Now(), key)
+	if over != nil {
+		a.Before, a.BeforeDetail = statusOf(over), string(over.Reason)
+	}
+	return a
+}
+
+// instructions makes the answer that shows a sign-in under way. One that is
+// not any more, because it was decided or ran out this moment, is what it is.
 func (h *Handler) instructions(r *http.Request, s *session.Session, snap *session.Snapshot, key session.Key) *page.Answer {
 	l := h.linksFor(r)
 	login := snap.Login
 	to := h.destination(r)
+	if login == nil {
+		return &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: to}
+	}
 	a := &page.Answer{
 		Status: page.Pending,
 		Login: &page.Login{
@@ -130,10 +146,14 @@ func (h *Handler) destination(r *http.Request) string {
 	if !h.isLogin(r) {
 		return arrivedURI(r)
 	}
-	if to := r.FormValue("to"); validDestination(to) {
-		return to
+	to := r.URL.Query().Get("to")
+	if r.PostForm.Has("to") {
+		to = r.PostForm.Get("to")
 	}
-	return "/"
+	if !validDestination(to) {
+		return "/"
+	}
+	return to
 }
 
 // command is the line that goes on in a terminal: the same request with the

@@ -121,7 +121,7 @@ func (a *App) engineFor(cfg idp.Config) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)
 	}
-	e, err := acquireEngine(key, client, a.store, a.logger)
+	e, err := acquireEngine(key, client, a.store)
 	if err != nil {
 		return nil, fmt.Errorf("device_auth: %w", err)
 	}
@@ -135,7 +135,7 @@ func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for key, b := range a.engines {
-		b.keeper.Use(b.client)
+		b.bind(binding{app: a, cfg: b.cfg, client: b.client, logger: a.logger})
 		a.logger.Info("gate is ready",
 			zap.String("issuer", key.issuer), zap.String("client_id", key.clientID), zap.String("store", key.store),
 			zap.String("who_gets_in", "everyone who can sign in at the issuer"),
@@ -152,15 +152,15 @@ func (a *App) Start() error {
 // Stop does nothing: requests that are under way go on.
 func (a *App) Stop() error { return nil }
 
-// Cleanup lets go of the engines. They live on where the next configuration
-// has taken them over.
+// Cleanup lets go of the engines. They live on where another configuration has
+// them too; where this one has failed to start, that goes on as before.
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var errs []error
 	for key, b := range a.engines {
+		b.unbind(a)
 		errs = append(errs, releaseEngine(key))
-		b.client.Close()
 	}
 	a.engines = nil
 	return errors.Join(errs...)

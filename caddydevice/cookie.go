@@ -17,7 +17,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
@@ -31,8 +30,6 @@ type cookiePolicy struct {
 	secure   bool
 	lifetime time.Duration
 }
-
-func secretOf(s string) secret.String { return secret.String(s) }
 
 // newCookiePolicy decides whether the cookie can be used on the server, and
 // how. Without TLS it would cross a network in the clear, so that is refused

@@ -51,25 +51,44 @@ func (h *Handler) credentialOf(r *http.Request) credential {
 // meant for this gate, so that no key slips through to the upstream, and
 // accepts only the one strict form.
 func parseAuthorization(field string) credential {
-	text := field
 	scheme, value, _ := strings.Cut(field, " ")
-	if strings.EqualFold(scheme, "Basic") {
-		decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(value))
-		if err != nil {
-			return credential{}
+	key := ""
+	meant := strings.Contains(field, session.KeyPrefix)
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		key = value
+	case len(field) > len("Basic") && strings.EqualFold(field[:len("Basic")], "Basic"):
+		pair, strict := decodeBasic(field)
+		meant = strings.Contains(pair, session.KeyPrefix)
+		if strict {
+			_, key, _ = strings.Cut(pair, ":")
 		}
-		text = string(decoded)
-		_, value, _ = strings.Cut(text, ":")
-	} else if !strings.EqualFold(scheme, "Bearer") {
-		value = ""
 	}
-	if !strings.Contains(text, session.KeyPrefix) {
+	if !meant {
 		return credential{}
 	}
-	if key, ok := session.ParseKey(value); ok {
+	if key, ok := session.ParseKey(key); ok {
 		return credential{key: key, source: fromBearer}
 	}
 	return credential{source: badBearer}
+}
+
+// decodeBasic decodes what some server might, and says whether all would.
+func decodeBasic(field string) (pair string, strict bool) {
+	_, value, strict := strings.Cut(field, " ")
+	if !strict {
+		_, value, _ = strings.Cut(field, "\t")
+	}
+	if decoded, err := base64.StdEncoding.DecodeString(value); err == nil {
+		return string(decoded), strict
+	}
+	value = strings.TrimRight(strings.TrimSpace(value), "=")
+	for _, lenient := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		if decoded, err := lenient.DecodeString(value); err == nil {
+			return string(decoded), false
+		}
+	}
+	return "", false
 }
 
 // hideCredentials takes our cookie and our keys off the request: also where it

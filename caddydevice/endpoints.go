@@ -42,13 +42,16 @@ func (h *Handler) serveReserved(w http.ResponseWriter, r *http.Request, name str
 		w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 		return h.answer(w, r, http.StatusMethodNotAllowed, &page.Answer{Status: page.Invalid, Detail: "method"})
 	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if r.Method == http.MethodPost {
 		if h.crossCheck.Check(r) != nil {
 			return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "cross_origin"})
 		}
 		// not every writer has deadlines; the size is bounded in any case
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTimeout))
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "form"})
+		}
 	}
 	if h.hosts.siteOf(r) == "" {
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "host"})
@@ -96,7 +99,7 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 	case snap.State == session.Pending:
 		h.engine.keeper.Seen(s)
 		return h.showLogin(w, r, s, h.instructions(r, s, snap, session.Key{}), cred.key)
-	case s.Claimable():
+	case s.Claimable(snap):
 		return h.claim(w, r, s, h.destination(r))
 	case snap.State == session.Active && isNavigation(r):
 		return redirect(w, h.destination(r))
@@ -123,7 +126,7 @@ func (h *Handler) noCookie(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) startLogin(w http.ResponseWriter, r *http.Request, over *session.Snapshot) error {
-	if !mayStart(r, true) {
+	if !h.mayStart(r, true) {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required})
 	}
 	s, key, ok, err := h.begin(w, r)
@@ -131,49 +134,44 @@ func (h *Handler) startLogin(w http.ResponseWriter, r *http.Request, over *sessi
 		return err
 	}
 	h.cookie.set(w, key)
-	a := h.instructions(r, s, s.Now(), key)
-	if over != nil {
-		a.Before, a.BeforeDetail = statusOf(over), string(over.Reason)
-	}
-	return h.showLogin(w, r, s, a, key)
+	return h.showLogin(w, r, s, h.firstInstructions(r, s, key, over), key)
 }
 
 // showLogin shows a sign-in on the login path: text stays open until its end.
 func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request, s *session.Session, a *page.Answer, key session.Key) error {
-	if page.Negotiate(r.Header["Accept"]) == page.Text {
+	if page.Negotiate(r.Header["Accept"]) == page.Text && a.Login != nil {
 		return h.stream(w, r, s, a, key)
 	}
-	setRetryAfter(w, a.Login.Interval)
 	return h.answer(w, r, http.StatusOK, a)
 }
 
 // postLogin is the button of a page: a new code in place of the one that is
 // shown.
 func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
-	if to := r.FormValue("to"); to != "" && !validDestination(to) {
+	if r.Form.Has("to") && !validDestination(r.Form.Get("to")) {
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "to"})
 	}
 	old, _, done, err := h.own(w, r)
 	if done {
 		return err
 	}
-	if !mayStart(r, true) {
+	if !h.mayStart(r, true) {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required})
 	}
 	s, key, ok, err := h.begin(w, r)
 	if !ok {
 		return err
 	}
-	if old != nil && old.Now().State == session.Pending {
+	if old != nil {
 		if err := old.End(r.Context(), session.Ended, session.Replaced); err != nil {
-			h.logger.Warn("a replaced sign-in could not be ended; its code runs out by itself", zap.Error(err))
+			h.logger.Warn("a replaced sign-in could not be ended; it runs out by itself", zap.Error(err))
 		}
 	}
 	h.cookie.set(w, key)
 	if page.Negotiate(r.Header["Accept"]) == page.HTML {
 		return redirect(w, h.linksFor(r).login(h.destination(r), 1))
 	}
-	return h.answer(w, r, http.StatusOK, h.instructions(r, s, s.Now(), key))
+	return h.answer(w, r, http.StatusOK, h.firstInstructions(r, s, key, nil))
 }
 
 // getQR draws the caller's own code.
@@ -186,12 +184,11 @@ func (h *Handler) getQR(w http.ResponseWriter, r *http.Request) error {
 		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
 	}
 	h.engine.keeper.Seen(s)
-	snap := s.Now()
-	if snap.Login == nil {
+	a := h.instructions(r, s, s.Now(), session.Key{})
+	if a.Login == nil {
 		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
 	}
-	login := page.Login{VerificationURI: snap.Login.VerificationURI, VerificationURIComplete: snap.Login.VerificationURIComplete}
-	return page.WriteSVG(w, r, login.QRText())
+	return page.WriteSVG(w, r, a.Login.QRText())
 }
 
 // getSession says who is signed in.
@@ -211,7 +208,7 @@ func (h *Handler) getSession(w http.ResponseWriter, r *http.Request) error {
 	case snap.State == session.Pending:
 		h.engine.keeper.Seen(s)
 		return h.instruct(w, r, s, snap, session.Key{}, http.StatusUnauthorized)
-	case s.Claimable():
+	case s.Claimable(snap):
 		return h.claim(w, r, s, arrivedURI(r))
 	case snap.State == session.Active:
 		s.Use()
@@ -230,7 +227,7 @@ func (h *Handler) postLogout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if s != nil {
-		if err := s.End(r.Context(), session.Ended, session.SignedOut); err != nil {
+		if err := h.engine.table.SignOut(r.Context(), s); err != nil {
 			return h.fault(w, r, "ending a session", err)
 		}
 		h.logger.Info("signed out", zap.String("session", s.ID().Short()), zap.String("client_ip", clientIP(r)))

@@ -4,6 +4,9 @@
 package caddydevice
 
 import (
+	"reflect"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,10 +36,54 @@ type engine struct {
 	keeper *keeper.Keeper
 	logger atomic.Pointer[zap.Logger]
 
+	// bindings are the configurations that use the engine, the newest last:
+	// its client and its logger are the engine's. While one is replaced there
+	// are two, and where the new one fails to start the old one goes on.
+	mu       sync.Mutex
+	bindings []binding
+
 	storeKey string
 	// resting is until when the identity provider asked to be left alone,
 	// Unix nanoseconds.
 	resting atomic.Int64
+}
+
+// binding is what of a configuration can change without a new engine.
+type binding struct {
+	app    *App
+	cfg    idp.Config
+	client *idp.Client
+	logger *zap.Logger
+}
+
+// bind puts a configuration's client and logger in place. One that is equal to
+// the client in use is left out, so that a reload does not lose what that has
+// learned of the identity provider.
+func (e *engine) bind(b binding) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := len(e.bindings); n > 0 && reflect.DeepEqual(e.bindings[n-1].cfg, b.cfg) {
+		b.client = e.bindings[n-1].client
+	}
+	e.bindings = append(e.bindings, b)
+	e.useNewest()
+}
+
+// unbind takes a configuration's away, if it was bound.
+func (e *engine) unbind(app *App) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.bindings = slices.DeleteFunc(e.bindings, func(b binding) bool { return b.app == app })
+	e.useNewest()
+}
+
+// useNewest leaves the last one in place where there is none: requests that
+// are under way go on.
+func (e *engine) useNewest() {
+	if n := len(e.bindings); n > 0 {
+		e.keeper.Use(e.bindings[n-1].client)
+		e.logger.Store(e.bindings[n-1].logger)
+	}
 }
 
 // pooledStore closes a store with its last user.
@@ -46,7 +93,7 @@ func (p pooledStore) Destruct() error { return p.Close() }
 
 // acquireEngine returns the pooled engine, making it first where there is
 // none. The maker opens nothing that others could notice.
-func acquireEngine(key engineKey, client *idp.Client, opener StoreOpener, logger *zap.Logger) (*engine, error) {
+func acquireEngine(key engineKey, client *idp.Client, opener StoreOpener) (*engine, error) {
 	val, _, err := engines.LoadOrNew(key, func() (caddy.Destructor, error) {
 		st, _, err := stores.LoadOrNew(key.store, func() (caddy.Destructor, error) {
 			st, err := opener.OpenStore()
@@ -60,9 +107,7 @@ func acquireEngine(key engineKey, client *idp.Client, opener StoreOpener, logger
 	if err != nil {
 		return nil, err
 	}
-	e := val.(*engine)
-	e.logger.Store(logger)
-	return e, nil
+	return val.(*engine), nil
 }
 
 func releaseEngine(key engineKey) error {
@@ -72,6 +117,7 @@ func releaseEngine(key engineKey) error {
 
 func newEngine(key engineKey, client *idp.Client, st store.Store) *engine {
 	e := &engine{storeKey: key.store, table: session.NewTable(st, key.provider())}
+	e.logger.Store(zap.NewNop()) // until a configuration has started
 	e.keeper = keeper.New(client, keeper.Config{Table: e.table, Store: st, Settled: e.settled})
 	return e
 }
@@ -79,6 +125,7 @@ func newEngine(key engineKey, client *idp.Client, st store.Store) *engine {
 // Destruct implements caddy.Destructor.
 func (e *engine) Destruct() error {
 	e.keeper.Close()
+	e.keeper.Client().Close()
 	e.table.Close()
 	_, err := stores.Delete(e.storeKey)
 	return err

@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 )
 
 func init() {
@@ -108,6 +110,7 @@ type Handler struct {
 	// without TLS. DANGER: who reads the traffic is signed in as well.
 	InsecureCookie bool `json:"insecure_cookie,omitempty"`
 
+	resolved   idp.Config // with placeholders replaced
 	matchers   caddyhttp.MatcherSets
 	starters   caddyhttp.MatcherSets
 	logger     *zap.Logger
@@ -182,7 +185,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting device_auth app: %w", err)
 	}
 	h.app = appIface.(*App)
-	h.engine, err = h.app.engineFor(h.idpConfig())
+	h.engine, err = h.app.engineFor(h.resolved)
 	return err
 }
 
@@ -215,29 +218,35 @@ func defaultTo[T comparable](field *T, value T) {
 }
 
 // resolvePlaceholders replaces {env.…} and {file.…} once. One that is unset,
-// or that only a request could fill, is a mistake.
+// or that only a request could fill, is a mistake. What comes of it is kept
+// apart from the configuration, which Caddy may show or log.
 func (h *Handler) resolvePlaceholders() error {
 	repl := caddy.NewReplacer()
-	fields := []struct {
-		key   string
-		value *string
-	}{
-		{"issuer", &h.Issuer}, {"client_id", &h.ClientID}, {"client_secret", &h.ClientSecret},
-		{"client_auth", &h.ClientAuth}, {"public_url", &h.PublicURL},
-	}
-	for i := range h.Scopes {
-		fields = append(fields, struct {
-			key   string
-			value *string
-		}{"scopes", &h.Scopes[i]})
-	}
-	for _, f := range fields {
-		resolved, err := repl.ReplaceOrErr(*f.value, true, true)
-		if err != nil {
-			return fmt.Errorf("device_auth: %s: %w; set it, or write the value itself", f.key, err)
+	var err error
+	resolve := func(key, value string) string {
+		text, failed := repl.ReplaceOrErr(value, true, true)
+		if failed != nil && err == nil {
+			err = fmt.Errorf("device_auth: %s: %w; set it, or write the value itself", key, failed)
 		}
-		*f.value = resolved
+		return text
 	}
+	h.resolved = idp.Config{
+		Issuer: resolve("issuer", h.Issuer), ClientID: resolve("client_id", h.ClientID),
+		ClientSecret: secret.String(resolve("client_secret", h.ClientSecret)), ClientAuth: resolve("client_auth", h.ClientAuth),
+		Timeout: time.Duration(h.IdPTimeout), ClockSkew: time.Duration(h.ClockSkew),
+	}
+	for _, scope := range h.Scopes {
+		h.resolved.Scopes = append(h.resolved.Scopes, resolve("scopes", scope))
+	}
+	h.PublicURL = resolve("public_url", h.PublicURL)
+	return err
+}
+
+// MarshalLogObject keeps a secret that is written into the configuration out
+// of Caddy's trace log.
+func (h *Handler) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("issuer", h.Issuer)
+	enc.AddString("client_id", h.ClientID)
 	return nil
 }
 
@@ -288,7 +297,7 @@ func (h *Handler) provisionHTTP(server *caddyhttp.Server) error {
 
 func (h *Handler) checkValues() error {
 	switch {
-	case h.Issuer == "":
+	case h.resolved.Issuer == "":
 		return errors.New("device_auth: issuer is missing: write the identity provider's issuer URL")
 	case h.Limits.Code < caddy.Duration(time.Minute) || h.Limits.Code > caddy.Duration(time.Hour):
 		return fmt.Errorf("device_auth: limits code %s: must be between 1m and 1h", time.Duration(h.Limits.Code))
@@ -300,13 +309,6 @@ func (h *Handler) checkValues() error {
 		return fmt.Errorf("device_auth: path_prefix %q: must start with /, not end with one, and be plain: letters, digits, and - . _ ~ /", h.PathPrefix)
 	}
 	return nil
-}
-
-func (h *Handler) idpConfig() idp.Config {
-	return idp.Config{
-		Issuer: h.Issuer, ClientID: h.ClientID, ClientSecret: secretOf(h.ClientSecret), ClientAuth: h.ClientAuth,
-		Scopes: h.Scopes, Timeout: time.Duration(h.IdPTimeout), ClockSkew: time.Duration(h.ClockSkew),
-	}
 }
 
 // Interface guards

@@ -230,7 +230,7 @@ func (g *gate) approve(key string, claims map[string]any) {
 	all := map[string]any{"sub": "sub-alice", "preferred_username": "alice", "groups": []any{"staff", "admins"}}
 	maps.Copy(all, claims)
 	err := g.session(key).Activate(g.t.Context(), session.Identity{
-		Issuer: g.Issuer, Subject: "sub-alice", Claims: all, Since: time.Now(),
+		Issuer: g.resolved.Issuer, Subject: "sub-alice", Claims: all, Since: time.Now(),
 		AccessToken: "access-canary", RefreshToken: "refresh-canary", IDToken: "id-canary",
 	}, time.Now().Add(time.Hour))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -18,7 +19,8 @@ import (
 type hostPolicy struct {
 	public string   // origin of public_url, "" without one
 	site   string   // its host
-	named  []string // by the server's host matchers, lower case; empty: any
+	named  []string // by the server's host matchers, lower case
+	any    bool     // some route of the server is for any host
 	local  bool     // all of them are this machine
 }
 
@@ -35,13 +37,12 @@ func newHostPolicy(server *caddyhttp.Server, publicURL string) (hostPolicy, erro
 	if server == nil {
 		return p, nil
 	}
-	catchAll := false
 	for _, route := range server.Routes {
 		hosts := hostsOf(route.MatcherSets)
-		catchAll = catchAll || hosts == nil
+		p.any = p.any || hosts == nil
 		p.named = append(p.named, hosts...)
 	}
-	p.local = !catchAll && len(p.named) > 0
+	p.local = !p.any && len(p.named) > 0
 	for _, host := range p.named {
 		p.local = p.local && isLocalHost(host)
 	}
@@ -51,6 +52,7 @@ func newHostPolicy(server *caddyhttp.Server, publicURL string) (hostPolicy, erro
 // hostsOf returns the hosts that a route is for, nil where it is for any.
 func hostsOf(sets caddyhttp.MatcherSets) []string {
 	var hosts []string
+	repl := caddy.NewReplacer()
 	for _, set := range sets {
 		named := false
 		for _, m := range set {
@@ -65,6 +67,10 @@ func hostsOf(sets caddyhttp.MatcherSets) []string {
 			}
 			named = true
 			for _, name := range list {
+				name = repl.ReplaceKnown(name, "")
+				if strings.Contains(name, "{") {
+					return nil // only a request can tell
+				}
 				hosts = append(hosts, strings.ToLower(name))
 			}
 		}
@@ -102,7 +108,7 @@ func hostname(field string) string {
 }
 
 func (p *hostPolicy) answersFor(host string) bool {
-	if len(p.named) == 0 {
+	if p.any || len(p.named) == 0 {
 		return true
 	}
 	for _, name := range p.named {

@@ -13,27 +13,43 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// clientTable is how many clients are counted at a time. One that was pushed
-// out starts anew; the limits for all hold for it as well.
-const clientTable = 16384
+const (
+	// clientTable is how many clients are counted at a time. One that was
+	// pushed out starts anew; the limits for all hold for it as well.
+	clientTable = 16384
+	// proxyFactor is how many clients' worth of starts a proxy that Caddy does
+	// not trust gets: its clients cannot be told apart, nor can it be told
+	// from a client that just says it is a proxy.
+	proxyFactor = 20
+)
 
 // clientLimiter counts the starts of single clients.
 type clientLimiter struct {
 	rate    Rate
-	clients *lru.Cache[netip.Prefix, *rate.Limiter]
+	clients *lru.Cache[clientKey, *rate.Limiter]
+}
+
+type clientKey struct {
+	addr  netip.Prefix
+	proxy bool
 }
 
 func newClientLimiter(r Rate) (*clientLimiter, error) {
-	clients, err := lru.New[netip.Prefix, *rate.Limiter](clientTable)
+	clients, err := lru.New[clientKey, *rate.Limiter](clientTable)
 	return &clientLimiter{rate: r, clients: clients}, err
 }
 
 // allow takes one start of the client's, or says how long to wait.
-func (l *clientLimiter) allow(client netip.Prefix) (wait time.Duration, ok bool) {
-	limiter, known := l.clients.Get(client)
+func (l *clientLimiter) allow(client netip.Prefix, proxy bool) (wait time.Duration, ok bool) {
+	key := clientKey{client, proxy}
+	limiter, known := l.clients.Get(key)
 	if !known {
-		limiter = rate.NewLimiter(l.rate.limit(), l.rate.Count)
-		if other, there, _ := l.clients.PeekOrAdd(client, limiter); there {
+		factor := 1
+		if proxy {
+			factor = proxyFactor
+		}
+		limiter = rate.NewLimiter(l.rate.limit()*rate.Limit(factor), l.rate.Count*factor)
+		if other, there, _ := l.clients.PeekOrAdd(key, limiter); there {
 			limiter = other
 		}
 	}
@@ -50,13 +66,13 @@ func take(l *rate.Limiter) (wait time.Duration, ok bool) {
 }
 
 // clientOf returns who is counted for a request: Caddy's client_ip, an IPv6
-// one by its /64. ok is false where that is not known: no address (a unix
-// socket), or one that is a proxy's whose word is not trusted.
-func clientOf(r *http.Request) (client netip.Prefix, ok bool) {
+// one by its /64. proxy is whether that is a proxy whose word is not trusted.
+// ok is false where there is no address (a unix socket).
+func clientOf(r *http.Request) (client netip.Prefix, proxy, ok bool) {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	addr, err := netip.ParseAddr(text)
-	if err != nil || untrustedProxy(r) {
-		return netip.Prefix{}, false
+	if err != nil {
+		return netip.Prefix{}, false, false
 	}
 	addr = addr.Unmap().WithZone("")
 	bits := 32
@@ -64,14 +80,8 @@ func clientOf(r *http.Request) (client netip.Prefix, ok bool) {
 		bits = 64
 	}
 	client, err = addr.Prefix(bits)
-	return client, err == nil
-}
-
-// untrustedProxy reports whether a proxy brought the request that Caddy does
-// not know: all its clients would be counted as one.
-func untrustedProxy(r *http.Request) bool {
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	return !trusted && r.Header["X-Forwarded-For"] != nil
+	return client, !trusted && r.Header["X-Forwarded-For"] != nil, err == nil
 }
 
 // beginWait counts an open wait or stream, if there is room. done ends it.

@@ -17,50 +17,87 @@ func (h *Handler) protects(r *http.Request) (bool, error) {
 		return true, nil
 	}
 	matched, err := h.matchers.AnyMatchWithError(r)
-	if matched || err != nil {
+	if matched || err != nil || plainPath(r.URL) {
 		return matched, err
 	}
-	plain, differs := plainPath(r.URL)
-	if !differs {
-		return false, nil
+	paths, clear := readings(r.URL)
+	if !clear {
+		return true, nil
 	}
-	// a shallow copy: a matcher looks, and changes nothing
-	other := *r
-	other.URL = &url.URL{Path: plain, RawQuery: r.URL.RawQuery}
-	other.RequestURI = other.URL.RequestURI()
-	return h.matchers.AnyMatchWithError(&other)
+	for _, path := range paths {
+		// a shallow copy: a matcher looks, and changes nothing
+		other := *r
+		other.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
+		if matched, err := h.matchers.AnyMatchWithError(&other); matched || err != nil {
+			return matched, err
+		}
+	}
+	return false, nil
 }
 
-// plainPath is the shortest path that any server could make of a URL's: every
-// layer of percent-encoding taken off, backslashes taken for slashes,
-// parameters off each segment (Tomcat: /pub/..;/admin), cut where a NUL, ? or
-// # was encoded, dot segments resolved. differs is false where it is the path
-// that is there, as it nearly always is.
-func plainPath(u *url.URL) (plain string, differs bool) {
-	if u.RawPath == "" && !strings.ContainsAny(u.Path, "%\\;?#\x00") && !strings.Contains(u.Path, "//") && !strings.Contains(u.Path, "/.") {
-		return u.Path, false
-	}
-	p := u.Path
-	for range 3 {
-		decoded, err := url.PathUnescape(p)
-		if err != nil || decoded == p {
-			break
+// plainPath reports whether every server reads the path the same, as is so of
+// nearly all.
+func plainPath(u *url.URL) bool {
+	return u.RawPath == "" && !strings.ContainsAny(u.Path, "%\\;?#\x00") && !strings.Contains(u.Path, "//") && !strings.Contains(u.Path, "/.")
+}
+
+// decodings is how many layers of percent-encoding are taken off: one is the
+// rule, two a known mistake, three for good measure.
+const decodings = 3
+
+// readings are the paths that servers may make of a URL's: with more or fewer
+// layers of percent-encoding taken off, backslashes taken for slashes or not,
+// and parameters cut off each segment (Tomcat: /a;x=y/b is /a/b), before
+// decoding or after, or not. clear is false where the path has dot segments,
+// or an encoded NUL, ? or # in any reading: some servers resolve or cut there
+// and others do not, and no client that means well sends them.
+func readings(u *url.URL) (paths []string, clear bool) {
+	seen := map[string]bool{}
+	for _, layer := range []string{u.EscapedPath(), cutParameters(u.EscapedPath())} {
+		for range decodings + 1 {
+			for _, slashed := range []string{layer, strings.ReplaceAll(layer, `\`, "/")} {
+				for _, p := range []string{slashed, cutParameters(slashed)} {
+					if !hasNoTricks(p) {
+						return nil, false
+					}
+					if p = path.Clean("/" + p); !seen[p] {
+						seen[p] = true
+						paths = append(paths, p, p+"/")
+					}
+				}
+			}
+			decoded, err := url.PathUnescape(layer)
+			if err != nil || decoded == layer {
+				break
+			}
+			layer = decoded
 		}
-		p = decoded
 	}
-	p = strings.ReplaceAll(p, `\`, "/")
-	if i := strings.IndexAny(p, "?#\x00"); i >= 0 {
-		p = p[:i]
+	return paths, true
+}
+
+func hasNoTricks(p string) bool {
+	if strings.ContainsAny(p, "?#\x00") {
+		return false
+	}
+	for segment := range strings.SplitSeq(p, "/") {
+		if segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// cutParameters takes the parameters off each segment (RFC 3986 §3.3).
+func cutParameters(p string) string {
+	if !strings.Contains(p, ";") {
+		return p
 	}
 	segments := strings.Split(p, "/")
 	for i, s := range segments {
 		segments[i], _, _ = strings.Cut(s, ";")
 	}
-	plain = path.Clean("/" + strings.Join(segments, "/"))
-	if strings.HasSuffix(p, "/") && plain != "/" {
-		plain += "/"
-	}
-	return plain, plain != u.Path || u.RawPath != ""
+	return strings.Join(segments, "/")
 }
 
 // dropForeignUpgrade takes an Upgrade to anything but a WebSocket off the

@@ -45,9 +45,9 @@ var noStartMethods = map[string]bool{http.MethodHead: true, http.MethodOptions: 
 
 // mayStart reports whether the request's shape lets it start a sign-in. login
 // is whether it asks for the login path.
-func mayStart(r *http.Request, login bool) bool {
+func (h *Handler) mayStart(r *http.Request, login bool) bool {
 	if isBrowser(r) {
-		return isNavigation(r) || (login && (r.Method == http.MethodGet || r.Method == http.MethodPost) && isSameOrigin(r))
+		return isNavigation(r) || (login && (r.Method == http.MethodGet || r.Method == http.MethodPost) && h.isSameOrigin(r))
 	}
 	return !noStartMethods[r.Method] && !isUpgrade(r) && !isGRPC(r) && !neverStart[r.URL.Path] &&
 		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") &&
@@ -56,7 +56,7 @@ func mayStart(r *http.Request, login bool) bool {
 
 // isSameOrigin reports whether a page of this origin made the request: by
 // fetch metadata, else by Origin, else by Referer.
-func isSameOrigin(r *http.Request) bool {
+func (h *Handler) isSameOrigin(r *http.Request) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
 		return site == "same-origin"
 	}
@@ -64,7 +64,7 @@ func isSameOrigin(r *http.Request) bool {
 	if from == "" {
 		from = r.Header.Get("Referer")
 	}
-	return sameHost(from, r.Host)
+	return sameHost(from, r.Host) || (h.hosts.public != "" && (from == h.hosts.public || strings.HasPrefix(from, h.hosts.public+"/")))
 }
 
 // sameHost reports whether a URL or origin is of the host, port included.

@@ -3,7 +3,6 @@
 package caddydevice
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -86,7 +85,7 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	case snap.State == session.Pending:
 		h.engine.keeper.Seen(s)
 		return h.instruct(w, r, s, snap, session.Key{}, http.StatusUnauthorized)
-	case s.Claimable():
+	case s.Claimable(snap):
 		return h.claim(w, r, s, arrivedURI(r))
 	case snap.State == session.Active:
 		if cred.source == fromCookie && !h.fromHere(r) {
@@ -198,7 +197,8 @@ const mostReloads = 3
 
 func (h *Handler) superseded(w http.ResponseWriter, r *http.Request, to string, again int) error {
 	a := &page.Answer{Status: page.Superseded, To: to}
-	if again < mostReloads {
+	a.Button = again >= mostReloads
+	if !a.Button {
 		a.Reload, a.ReloadAfter = h.linksFor(r).login(to, again+1), time.Second
 	}
 	return h.answer(w, r, http.StatusUnauthorized, a)
@@ -218,9 +218,6 @@ func (h *Handler) refuseBearer(w http.ResponseWriter, r *http.Request, over *ses
 // fault answers what is not the client's fault: 503, and every cookie stays.
 // What it was goes to the log only.
 func (h *Handler) fault(w http.ResponseWriter, r *http.Request, doing string, err error) error {
-	if errors.Is(r.Context().Err(), context.Canceled) {
-		return nil // nobody is left to answer
-	}
 	if c := h.logger.Check(zapcore.ErrorLevel, "request cannot be decided"); c != nil {
 		c.Write(zap.String("doing", doing), zap.Error(err))
 	}

@@ -259,12 +259,13 @@ func TestMatcher(t *testing.T) {
 	if got := g.upstream.Header.Get("Cookie"); got != "a=b; c=d" {
 		t.Errorf("other cookies became %q", got)
 	}
-	for _, target := range []string{"/api/x", "/api/", "/x/../api/x", "//api/x", "/x/..%2fapi/x", `/x%5c..%5capi/x`, "/x/..;/api/x", "/x/%252e%252e/api/x", "/api;a/x", "/API/x", "/api%2fx"} {
+	for _, target := range []string{"/api/x", "/api/", "/x/../api/x", "//api/x", "/x/..%2fapi/x", `/x%5c..%5capi/x`, "/x/..;/api/x", "/x/%252e%252e/api/x", "/api;a/x", "/API/x", "/api%2fx", "/%3f/../api;a/secret",
+		"/api;a/x%252f..%252f..%252f../../secret", "/api%5csecret%5c..;", "/api/../public", "/api/%2e%2e/public"} {
 		if resp := g.do(request{target: target, header: fetchHeaders}); resp.StatusCode != http.StatusUnauthorized || g.upstream != nil {
 			t.Errorf("%s: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
 		}
 	}
-	for _, target := range []string{"/", "/apis", "/x/y", "/x%20y", "/x?q=/api/"} {
+	for _, target := range []string{"/", "/apis", "/x/y", "/x%20y", "/x?q=/api/", "/@scope%2fname", "/x;v=1/y", "/.well-known/x", "//x"} {
 		if resp := g.do(request{target: target, header: fetchHeaders}); resp.StatusCode != http.StatusOK || g.upstream == nil {
 			t.Errorf("%s: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
 		}

@@ -26,7 +26,7 @@ const providerRest = time.Minute
 // sign-in where its shape allows one, else shortly. over is why an earlier one
 // is no more.
 func (h *Handler) startOrRefuse(w http.ResponseWriter, r *http.Request, over *session.Snapshot) error {
-	if !mayStart(r, false) {
+	if !h.mayStart(r, false) {
 		a := &page.Answer{Status: page.Required}
 		if over != nil {
 			a.Status, a.Detail = statusOf(over), string(over.Reason)
@@ -42,13 +42,8 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, over *session.Sn
 	if !ok {
 		return err
 	}
-	a := h.instructions(r, s, s.Now(), key)
-	if over != nil {
-		a.Before, a.BeforeDetail = statusOf(over), string(over.Reason)
-	}
 	h.cookie.set(w, key)
-	setRetryAfter(w, a.Login.Interval)
-	return h.answer(w, r, status, a)
+	return h.answer(w, r, status, h.firstInstructions(r, s, key, over))
 }
 
 // begin makes a new session, or answers why there is none: then ok is false.
@@ -64,14 +59,14 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	if !allowed {
 		return nil, key, false, h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "start"})
 	}
+	if left := h.engine.restLeft(); left > 0 {
+		return nil, key, false, h.unavailable(w, r, "idp", left)
+	}
 	detail, wait, ok := h.takeStart(r)
 	if !ok {
 		return nil, key, false, h.limited(w, r, detail, wait)
 	}
 	defer h.app.begun.Add(-1)
-	if left := h.engine.restLeft(); left > 0 {
-		return nil, key, false, h.unavailable(w, r, "idp", left)
-	}
 	login, err := h.engine.keeper.Client().Authorize(r.Context())
 	if err != nil {
 		return nil, key, false, h.notStarted(w, r, err)
@@ -114,13 +109,15 @@ func (h *Handler) mayStartFrom(r *http.Request) (bool, error) {
 // takeStart counts a start against every limit; detail says which is reached.
 // Where ok, the caller takes one off App.begun when it is done.
 func (h *Handler) takeStart(r *http.Request) (detail string, wait time.Duration, ok bool) {
-	if client, known := clientOf(r); known {
-		if wait, ok := h.clients.allow(client); !ok {
+	client, proxy, known := clientOf(r)
+	if known {
+		if wait, ok := h.clients.allow(client, proxy); !ok {
 			return "", wait, false
 		}
-	} else if untrustedProxy(r) {
+	}
+	if proxy {
 		h.onceXFF.Do(func() {
-			h.logger.Warn("a proxy that is not among trusted_proxies sends X-Forwarded-For, so starts are not counted by client: set trusted_proxies in Caddy's servers option",
+			h.logger.Warn("a proxy that is not among trusted_proxies sends X-Forwarded-For, so starts are counted for all its clients together: set trusted_proxies in Caddy's servers option",
 				zap.String("proxy", clientIP(r)))
 		})
 	}
@@ -140,7 +137,7 @@ func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) 
 	var away *idp.UnavailableError
 	if !errors.As(err, &away) {
 		h.logger.Error("the identity provider refused to start a sign-in: check client_id, client_secret, and that the device grant is on for this client",
-			zap.String("issuer", h.Issuer), zap.Error(err))
+			zap.String("issuer", h.resolved.Issuer), zap.Error(err))
 		setRetryAfter(w, slowReload)
 		a := &page.Answer{Status: page.Failed, Detail: "setup"}
 		if isNavigation(r) {
@@ -148,16 +145,13 @@ func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) 
 		}
 		return h.answer(w, r, http.StatusBadGateway, a)
 	}
-	if r.Context().Err() != nil {
-		return nil // nobody is left to answer
-	}
 	if away.Busy {
 		if away.RetryAfter == 0 {
 			away.RetryAfter = providerRest
 		}
 		h.engine.rest(away.RetryAfter)
 	}
-	h.logger.Warn("the identity provider cannot be asked", zap.String("issuer", h.Issuer), zap.Error(err), zap.Duration("retry_after", away.RetryAfter))
+	h.logger.Warn("the identity provider cannot be asked", zap.String("issuer", h.resolved.Issuer), zap.Error(err), zap.Duration("retry_after", away.RetryAfter))
 	return h.unavailable(w, r, "idp", away.RetryAfter)
 }
 

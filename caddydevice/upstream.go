@@ -97,7 +97,7 @@ func variableByte(c byte) byte {
 
 // clean takes what only the gateway may set off the request, however it is
 // spelled, and out of the lists by which a client could have it removed again
-// (Connection) or added at the end (Trailer). What an earlier gate of the same
+// (Connection), and drops its trailers. What an earlier gate of the same
 // request has set stays.
 func (u *upstreamHeaders) clean(r *http.Request) {
 	set := headersSet(r)
@@ -109,15 +109,11 @@ func (u *upstreamHeaders) clean(r *http.Request) {
 			delete(r.Header, field)
 		}
 	}
-	ours := func(token string) bool { return u.index(token) >= 0 }
-	notOurs := func(token string) bool { return !ours(token) }
-	filterTokens(r.Header, "Connection", notOurs)
-	filterTokens(r.Header, "Trailer", notOurs)
-	for field := range r.Trailer {
-		if ours(field) {
-			delete(r.Trailer, field)
-		}
-	}
+	filterTokens(r.Header, "Connection", func(token string) bool { return u.index(token) < 0 })
+	// net/http puts every trailer that arrives into this map, announced or
+	// not; without it none goes on
+	r.Trailer = nil
+	delete(r.Header, "Trailer")
 }
 
 // headersVar is the request variable that holds which fields a gate has set.

@@ -42,7 +42,7 @@ func TestCleaning(t *testing.T) {
 			if got := g.upstream.Header.Get("Connection"); got != "keep-alive" {
 				t.Errorf("Connection: %q", got)
 			}
-			if got := g.upstream.Header.Get("Trailer"); got != "X-Checksum" || len(g.upstream.Trailer) != 1 {
+			if got := g.upstream.Header.Get("Trailer"); got != "" || g.upstream.Trailer != nil {
 				t.Errorf("Trailer: %q, %v", got, g.upstream.Trailer)
 			}
 		})

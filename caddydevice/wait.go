@@ -77,8 +77,8 @@ func (h *Handler) outcome(w http.ResponseWriter, r *http.Request, s *session.Ses
 	case session.Active:
 		a = signedIn(snap)
 	case session.Pending:
-		a = h.instructions(r, s, snap, session.Key{})
 		setRetryAfter(w, time.Second)
+		a = h.instructions(r, s, snap, session.Key{})
 	}
 	return h.answer(w, r, waitStatus[snap.State], a)
 }

@@ -115,7 +115,9 @@ func TestScopes(t *testing.T) {
 		"no more than is safe": {[]string{"admin", "phone", "address"}, nil, "openid"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newProvider(func(p *idptest.Provider) { p.Metadata = func(md map[string]any) { md["scopes_supported"] = c.supported } })
+			p := newProvider(func(p *idptest.Provider) {
+				p.Metadata = func(md map[string]any) { md["scopes_supported"] = c.supported }
+			})
 			client := newClient(t, p, func(cfg *Config) { cfg.Scopes = c.scopes })
 			if _, err := client.Authorize(context.Background()); err != nil {
 				t.Fatal(err)

@@ -70,12 +70,9 @@ func (c *Client) metadata(ctx context.Context) (*metadata, error) {
 	if wait := time.Until(d.nextTry); wait > 0 {
 		return d.fallback(old, wait)
 	}
-	md, err := c.discover(ctx)
+	// whoever asks may give up; what is learned, or that it failed, is for all
+	md, err := c.discover(context.WithoutCancel(ctx))
 	if err != nil {
-		if ctx.Err() != nil {
-			// the caller gave up, which says nothing about the identity provider
-			return d.fallback(old, discoveryFirstBackoff)
-		}
 		d.backoff = min(max(2*d.backoff, discoveryFirstBackoff), discoveryMostBackoff)
 		d.nextTry, d.lastErr = time.Now().Add(d.backoff), err
 		return d.fallback(old, d.backoff)

@@ -173,7 +173,7 @@ func retryAfter(h http.Header) time.Duration {
 		return max(0, min(time.Duration(s), 24*3600)*time.Second)
 	}
 	if at, err := http.ParseTime(v); err == nil {
-		return max(0, time.Until(at))
+		return max(0, min(time.Until(at), 24*time.Hour))
 	}
 	return 0
 }

@@ -102,10 +102,10 @@ func (k *Keeper) Close() {
 	k.abort()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
 	for _, f := range k.flows {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_ = k.cfg.Store.Release(ctx, f.lease(), k.holder)
-		cancel()
+		_ = k.cfg.Store.Release(ctx, f.lease(), k.holder) // else it lapses by itself
 	}
 }
 

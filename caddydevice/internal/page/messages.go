@@ -96,6 +96,7 @@ var messages = map[Status]map[string]message{
 		"no_login":      {"Not found", "No sign-in is under way here.", "Start a sign-in."},
 		"method":        {"Wrong method", "This address does not take that method.", "See the Allow header."},
 		"to":            {"Bad request", "The parameter to must be a path of this site, like /reports.", "Check the link that brought you here."},
+		"form":          {"Bad request", "The form that was sent cannot be read.", "Go back and try again."},
 		"parameter":     {"Bad request", "A parameter of this request has a value that it cannot have.", "Check the address."},
 		"unsupported":   {"Not supported", "This is not supported yet.", "Ask for text/plain, application/json or text/html."},
 		"authorization": {"Bad request", "This request has more than one Authorization header.", "Send one."},

@@ -81,6 +81,32 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// TestTheLongestIntervalWins: two nodes were told of different ones.
+func TestTheLongestIntervalWins(t *testing.T) {
+	for _, first := range []time.Duration{10 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx := context.Background()
+			a, b, _ := deafNodes(t)
+			one, key, err := a.Create(ctx, newLogin(Terminal))
+			if err != nil {
+				t.Fatal(err)
+			}
+			two := find(t, b, key)
+			if err := one.Slower(ctx, first); err != nil {
+				t.Fatal(err)
+			}
+			if err := two.Slower(ctx, 30*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			var tell []func(string, uint64)
+			stored := find(t, NewTable(deaf{a.store, &tell}, provider), key)
+			if got, want := stored.Now().Login.Interval, max(first, 30*time.Second); got != want {
+				t.Errorf("stored interval %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 func TestRemovedElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, st := deafNodes(t)

@@ -22,8 +22,7 @@ var ErrNotClaimable = errors.New("session cannot be claimed")
 
 // Claimable reports whether the session waits to be claimed: its key opens
 // nothing until then.
-func (s *Session) Claimable() bool {
-	snap := s.Now()
+func (s *Session) Claimable(snap *Snapshot) bool {
 	return s.kind == Browser && (snap.State == Active && !snap.Claimed() ||
 		snap.State == Superseded && snap.successor != (Key{}) && time.Since(snap.Changed) < claimLife)
 }
@@ -36,7 +35,7 @@ func (s *Session) Claimable() bool {
 // one, by compare-and-swap: from here on there is one successor. Then the
 // successor's record is made from it, which may happen more than once.
 func (t *Table) Claim(ctx context.Context, s *Session) (Key, error) {
-	if !s.Claimable() {
+	if !s.Claimable(s.Now()) {
 		return Key{}, ErrNotClaimable
 	}
 	if s.now.Load().State == Active {
@@ -50,7 +49,7 @@ func (t *Table) Claim(ctx context.Context, s *Session) (Key, error) {
 		}
 	}
 	old := s.now.Load()
-	if !s.Claimable() || old.successor == (Key{}) {
+	if !s.Claimable(s.Now()) || old.successor == (Key{}) {
 		return Key{}, ErrNotClaimable
 	}
 	return old.successor, t.succeed(ctx, s, old)
@@ -69,6 +68,35 @@ func (t *Table) succeed(ctx context.Context, s *Session, old *Snapshot) error {
 		return err
 	}
 	return nil
+}
+
+// SignOut ends the session as its client's wish. Where the claim has replaced
+// the key, but the new one is not in use yet, the old one still speaks for
+// both.
+func (t *Table) SignOut(ctx context.Context, s *Session) error {
+	err := s.End(ctx, Ended, SignedOut)
+	if errors.Is(err, store.ErrConflict) {
+		err = s.End(ctx, Ended, SignedOut) // of what another node made of it
+	}
+	if err != nil {
+		return err
+	}
+	old := s.now.Load()
+	if old.State != Superseded || old.successor == (Key{}) {
+		return nil
+	}
+	// made first where it is missing, so that no claim under way makes it later
+	if err := t.succeed(ctx, s, old); err != nil {
+		return err
+	}
+	heir, err := t.Lookup(ctx, old.successor, s.site)
+	if errors.Is(err, ErrUnknown) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return heir.End(ctx, Ended, SignedOut)
 }
 
 // retire takes the new key, the tokens and the claims off a superseded record,

@@ -17,7 +17,7 @@ import (
 
 func (r rig) wantNoClaim(s *Session) {
 	r.Helper()
-	if s.Claimable() {
+	if s.Claimable(s.Now()) {
 		r.Error("is claimable")
 	}
 	if key, err := r.Claim(context.Background(), s); err != ErrNotClaimable || key != (Key{}) {
@@ -29,7 +29,7 @@ func TestClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		s, old := r.active(Browser)
-		if !s.Claimable() {
+		if !s.Claimable(s.Now()) {
 			t.Fatal("an approved browser cannot claim")
 		}
 		waiting := s.Now().Next()
@@ -275,4 +275,61 @@ func TestSupersededRecordHoldsNoKey(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSignOut: whoever signs out with the old key while the answer with the
+// new one may be lost signs out of both.
+func TestSignOut(t *testing.T) {
+	ctx := context.Background()
+	for name, c := range map[string]struct {
+		prepare func(r rig, s *Session) Key
+		heir    bool
+	}{
+		"active":            {func(rig, *Session) Key { return Key{} }, false},
+		"claimed":           {func(r rig, s *Session) Key { return r.claim(s) }, true},
+		"claimed, used":     {func(r rig, s *Session) Key { k := r.claim(s); r.lookup(k); return k }, false},
+		"claimed elsewhere": {func(r rig, s *Session) Key { n := r.node(); return n.claim(n.lookup(s.key)) }, true},
+		"claimed, the new record was not written": {func(r rig, s *Session) Key {
+			r.st.set(func(h *hooked) {
+				h.onPut = func(rec store.Record) error {
+					if rec.Version == 1 {
+						return errDown
+					}
+					return nil
+				}
+			})
+			_, _ = r.Claim(ctx, s)
+			r.st.set(func(h *hooked) { h.onPut = nil })
+			return s.now.Load().successor
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				s, old := r.active(Browser)
+				key := c.prepare(r, s)
+				if err := r.SignOut(ctx, r.lookup(old)); err != nil {
+					t.Fatal(err)
+				}
+				if r.lookup(old).Now().State == Active {
+					t.Error("the old key is still signed in")
+				}
+				if key != (Key{}) && c.heir {
+					r.want(r.lookup(key), Ended, SignedOut)
+					n := r.node()
+					n.want(n.lookup(key), Ended, SignedOut)
+				}
+				if key != (Key{}) && !c.heir {
+					r.want(r.lookup(key), Active, "") // a key in use speaks for itself
+				}
+				if s, err := r.Lookup(ctx, old, site); err == nil {
+					if again, err := r.Claim(ctx, s); err == nil {
+						if h, err := r.Lookup(ctx, again, site); err == nil && h.Now().State == Active {
+							t.Error("a later claim undoes the sign-out")
+						}
+					}
+				}
+			})
+		})
+	}
 }

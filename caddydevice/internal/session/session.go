@@ -16,8 +16,11 @@ import (
 )
 
 const (
-	// tombstoneLife is how long it is remembered why a session is over.
+	// tombstoneLife is how long it is remembered why a session is over;
+	// attemptLife the same for a sign-in that nobody finished: anybody can
+	// start those, so they must not pile up.
 	tombstoneLife = 24 * time.Hour
+	attemptLife   = time.Hour
 	// storeTimeout bounds every store call: a person waits behind it.
 	storeTimeout = 5 * time.Second
 	// changeTries bounds how often a change is made anew on top of somebody
@@ -85,13 +88,18 @@ func (snap *Snapshot) Next() <-chan struct{} { return snap.next }
 // Claimed reports whether the session was made by the claim.
 func (snap *Snapshot) Claimed() bool { return snap.from != "" }
 
-// retainUntil is the end of the record's life. A pending or active one leaves
-// time to read what became of it, also when nobody could write that down.
+// retainUntil is the end of the record's life: it leaves time to read what
+// became of the session, also where nobody could write that down.
 func (snap *Snapshot) retainUntil() time.Time {
+	from, life := snap.Expires, tombstoneLife
 	if snap.State.Over() {
-		return snap.Changed.Add(tombstoneLife)
+		from = snap.Changed
 	}
-	return snap.Expires.Add(tombstoneLife)
+	switch {
+	case snap.State == Pending, snap.State == Denied, snap.State == Expired, snap.State == Failed, snap.Reason == Replaced:
+		life = attemptLife
+	}
+	return from.Add(life)
 }
 
 // Session is one client's sign-in. Reading it takes no lock.
@@ -186,7 +194,7 @@ func (s *Session) Watched(d time.Duration) bool {
 func (s *Session) Slower(ctx context.Context, interval time.Duration) error {
 	return s.become(ctx, Pending, func(snap *Snapshot) {
 		login := *snap.Login
-		login.Interval = interval
+		login.Interval = max(login.Interval, interval) // another node may have been told more
 		snap.Login = &login
 	})
 }
@@ -310,8 +318,9 @@ func (s *Session) adopt(ctx context.Context, wanted State) error {
 	if err != nil {
 		return err
 	}
+	before := s.now.Load().State
 	s.show(snap)
-	if snap.State == wanted {
+	if snap.State == wanted && wanted != before {
 		return nil
 	}
 	return store.ErrConflict

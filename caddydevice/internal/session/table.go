@@ -223,7 +223,7 @@ func (t *Table) changed(id string, version uint64) {
 	if !ok {
 		return
 	}
-	s.told.Store(version)
+	s.told.Store(max(version, s.told.Load()))
 	if version == 0 || s.ahead.Load() < version {
 		sh.drop(s)
 	}

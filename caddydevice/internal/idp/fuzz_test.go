@@ -1,0 +1,110 @@
+// This file holds the fuzz targets: every answer of an identity provider.
+
+package idp
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+)
+
+func FuzzDeviceAnswer(f *testing.F) {
+	f.Add(200, []byte(device(func(map[string]any) {}).Body))
+	f.Add(400, []byte(`{"error":"invalid_client","error_description":"\u001b[2J"}`))
+	f.Add(200, []byte(`{"device_code":"d","user_code":"u","verification_url":"https://i","expires_in":"5","interval":{}}`))
+	p := newProvider()
+	c := newClient(f, p)
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		if status < 200 || status > 599 {
+			return
+		}
+		p.Always("/device", idptest.Reply{Status: status, Body: string(body)})
+		da, err := c.Authorize(context.Background())
+		if err != nil {
+			if strings.ContainsFunc(err.Error(), unicode.IsControl) || len(err.Error()) > 1000 {
+				t.Errorf("error %q", err)
+			}
+			return
+		}
+		shown := da.UserCode + da.VerificationURI + da.VerificationURIComplete
+		if status > 299 || da.Interval < minInterval || da.ExpiresIn <= 0 || da.DeviceCode == "" || strings.ContainsFunc(shown, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%d %q passes as %+v", status, body, da)
+		}
+		for _, uri := range []string{da.VerificationURI, da.VerificationURIComplete} {
+			if low := strings.ToLower(uri); uri != "" && !strings.HasPrefix(low, "https://") && !strings.HasPrefix(low, "http://") {
+				t.Errorf("URI %q passes", uri)
+			}
+		}
+	})
+}
+
+func FuzzTokenAnswer(f *testing.F) {
+	f.Add(200, []byte(newProvider().Tokens(nil).Body))
+	for _, body := range []string{`{"error":"slow_down","interval":1e400}`, `{"error":null}`, `{"error":[]}`, `{"access_token":"a","token_type":"bearer","expires_in":"x"}`, ``, `null`} {
+		f.Add(400, []byte(body))
+		f.Add(200, []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		ans := readToken(reply{status: status, body: body})
+		if (ans.Outcome == Approved) != (ans.Tokens.Access != "") || (ans.Outcome == Approved) == (ans.Err != nil) || ans.Interval < 0 || ans.Tokens.ExpiresIn < 0 {
+			t.Errorf("%+v", ans)
+		}
+		if ans.Outcome == Approved {
+			if status < 200 || status > 299 {
+				t.Errorf("status %d approves", status)
+			}
+			ans.Tokens.Until(&Identity{})
+		} else if strings.ContainsFunc(ans.Err.Error(), unicode.IsControl) {
+			t.Errorf("error %q", ans.Err)
+		}
+	})
+}
+
+func FuzzKeySet(f *testing.F) {
+	f.Add([]byte(`{"keys":[]}`))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","use":"sig","key_ops":["verify"]}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		keys, err := parseKeys(body)
+		if (err == nil) != (len(keys) > 0) {
+			t.Errorf("%d keys, %v", len(keys), err)
+		}
+		for i := range keys {
+			if !keys[i].IsPublic() || keys[i].Use == "enc" {
+				t.Errorf("key %+v is used", keys[i])
+			}
+			for _, alg := range Algorithms {
+				fits(&keys[i], alg)
+			}
+		}
+	})
+}
+
+func FuzzDiscovery(f *testing.F) {
+	f.Add([]byte(`{"issuer":"` + issuer + `","jwks_uri":"` + issuer + `/j","token_endpoint":"` + issuer + `/t","device_authorization_endpoint":"` + issuer + `/d"}`))
+	f.Add([]byte(`{"issuer":"` + issuer + `","scopes_supported":5}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p := newProvider()
+		p.Always("/.well-known/openid-configuration", idptest.Reply{Status: 200, Body: string(body)})
+		c := newClient(t, p)
+		err := c.Ready(context.Background())
+		var u *UnavailableError
+		if err != nil {
+			if !errors.As(err, &u) || strings.ContainsFunc(err.Error(), unicode.IsControl) {
+				t.Errorf("error %q", err)
+			}
+			return
+		}
+		md := c.discovery.good.Load()
+		for _, e := range []string{md.DeviceEndpoint, md.TokenEndpoint, md.JWKSURI} {
+			if !strings.HasPrefix(strings.ToLower(e), "https://") {
+				t.Errorf("endpoint %q passes", e)
+			}
+		}
+	})
+}

@@ -1,0 +1,300 @@
+// This file holds the tests of the signing keys: which are used, when they are
+// fetched, and what survives an outage.
+
+package idp
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+)
+
+func newRSA(t *testing.T, bits int) *rsa.PrivateKey {
+	t.Helper()
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newECDSA(curve elliptic.Curve) *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+// signed signs the usual claims; kid "" leaves it out.
+func signed(alg jose.SignatureAlgorithm, key any, kid string, header map[jose.HeaderKey]any) string {
+	opts := &jose.SignerOptions{ExtraHeaders: header}
+	if kid != "" {
+		opts = opts.WithHeader("kid", kid)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, opts)
+	if err != nil {
+		panic(err)
+	}
+	jws, err := signer.Sign(payload(usual()))
+	if err != nil {
+		panic(err)
+	}
+	text, err := jws.CompactSerialize()
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// jwk encodes a key for a key set; change may alter its members.
+func jwk(key any, kid string, change map[string]any) map[string]any {
+	raw, err := json.Marshal(jose.JSONWebKey{Key: key, KeyID: kid})
+	if err != nil {
+		panic(err)
+	}
+	m := map[string]any{}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		panic(err)
+	}
+	for k, v := range change {
+		m[k] = v
+	}
+	return m
+}
+
+func keySetReply(keys ...map[string]any) idptest.Reply {
+	return idptest.JSON(200, map[string]any{"keys": keys})
+}
+
+func TestKeysAndAlgorithms(t *testing.T) {
+	rsaKey, small := newRSA(t, 2048), newRSA(t, 1024)
+	p256, p384 := newECDSA(elliptic.P256()), newECDSA(elliptic.P384())
+	edPub, edKey, _ := ed25519.GenerateKey(rand.Reader)
+	rsaDER, _ := x509.MarshalPKIXPublicKey(rsaKey.Public())
+	rsaPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: rsaDER})
+	rsaJWK, _ := json.Marshal(jwk(rsaKey.Public(), "k", nil))
+	oct := jwk([]byte("0123456789abcdef0123456789abcdef"), "k", nil)
+	// made when it is needed: a bubble has a time of its own
+	of := func(alg jose.SignatureAlgorithm, key any, kid string) func() string {
+		return func() string { return signed(alg, key, kid, nil) }
+	}
+	for name, c := range map[string]struct {
+		set   []map[string]any
+		token func() string
+		good  bool
+	}{
+		"RS256":                     {[]map[string]any{jwk(rsaKey.Public(), "k", nil)}, of("RS256", rsaKey, "k"), true},
+		"PS512":                     {[]map[string]any{jwk(rsaKey.Public(), "k", nil)}, of("PS512", rsaKey, "k"), true},
+		"ES384":                     {[]map[string]any{jwk(p384.Public(), "k", nil)}, of("ES384", p384, "k"), true},
+		"EdDSA":                     {[]map[string]any{jwk(edPub, "k", nil)}, of("EdDSA", edKey, "k"), true},
+		"no kid in the token":       {[]map[string]any{jwk(p384.Public(), "a", nil), jwk(p256.Public(), "b", nil)}, of("ES256", p256, ""), true},
+		"no kid in the set":         {[]map[string]any{jwk(p256.Public(), "", nil)}, of("ES256", p256, "k"), false},
+		"same kid twice":            {[]map[string]any{jwk(newECDSA(elliptic.P256()).Public(), "k", nil), jwk(p256.Public(), "k", nil)}, of("ES256", p256, "k"), true},
+		"another kid":               {[]map[string]any{jwk(p256.Public(), "other", nil)}, of("ES256", p256, "k"), false},
+		"beside unknown kinds":      {[]map[string]any{{"kty": "XYZ", "kid": "x"}, {"kty": 5}, jwk(p256.Public(), "k", nil)}, of("ES256", p256, "k"), true},
+		"use sig":                   {[]map[string]any{jwk(p256.Public(), "k", map[string]any{"use": "sig", "alg": "ES256", "key_ops": []string{"verify"}})}, of("ES256", p256, "k"), true},
+		"key for RS256, PS256 used": {[]map[string]any{jwk(rsaKey.Public(), "k", map[string]any{"alg": "RS256"})}, of("PS256", rsaKey, "k"), false},
+		"use enc":                   {[]map[string]any{jwk(p256.Public(), "k", map[string]any{"use": "enc"})}, of("ES256", p256, "k"), false},
+		"key_ops encrypt":           {[]map[string]any{jwk(p256.Public(), "k", map[string]any{"key_ops": []string{"encrypt"}})}, of("ES256", p256, "k"), false},
+		"small RSA":                 {[]map[string]any{jwk(small.Public(), "k", nil)}, of("RS256", small, "k"), false},
+		"a private key in the set":  {[]map[string]any{jwk(p256, "k", nil)}, of("ES256", p256, "k"), false},
+		"oct in the set":            {[]map[string]any{oct, jwk(rsaKey.Public(), "k", nil)}, of("HS256", []byte("0123456789abcdef0123456789abcdef"), "k"), false},
+		"HS256 with the PEM":        {[]map[string]any{jwk(rsaKey.Public(), "k", nil)}, of("HS256", rsaPEM, "k"), false},
+		"HS256 with the DER":        {[]map[string]any{jwk(rsaKey.Public(), "k", nil)}, of("HS256", rsaDER, "k"), false},
+		"HS256 with the modulus":    {[]map[string]any{jwk(rsaKey.Public(), "k", nil)}, of("HS256", rsaKey.N.Bytes(), "k"), false},
+		"HS256 with the JWK":        {[]map[string]any{jwk(rsaKey.Public(), "k", nil)}, of("HS256", rsaJWK, "k"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider()
+				// a key that is always usable, so that a set is never refused as a whole
+				p.Always("/jwks", keySetReply(append(c.set, jwk(newECDSA(elliptic.P521()).Public(), "spare", nil))...))
+				who, err := verify(newClient(t, p), c.token())
+				if c.good && err != nil {
+					t.Errorf("refused: %v", err)
+				} else if !c.good {
+					wantInvalid(t, "token", who, err)
+				}
+			})
+		})
+	}
+}
+
+// TestKeysInTheHeader: no key comes from the token itself (RFC 8725 §3.10).
+func TestKeysInTheHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &guarded{Provider: newProvider()}
+		c := newClient(t, g)
+		evil := newECDSA(elliptic.P256())
+		for name, header := range map[string]map[jose.HeaderKey]any{
+			"jwk": {"jwk": jose.JSONWebKey{Key: evil.Public(), KeyID: "key-1"}}, "jku": {"jku": "https://canary.example/jwks"},
+			"x5u": {"x5u": "https://canary.example/cert"}, "x5c": {"x5c": []string{"AAAA"}}, "kid as a path": {"kid": "../../etc/passwd"}, "kid as a URL": {"kid": "https://canary.example/"},
+		} {
+			time.Sleep(keyCooldown)
+			for _, kid := range []string{"key-1", "", "unknown"} {
+				if _, ok := header["kid"]; ok && kid != "" {
+					continue
+				}
+				time.Sleep(keyCooldown)
+				who, err := verify(c, signed("ES256", evil, kid, header))
+				wantInvalid(t, name+" "+kid, who, err)
+			}
+		}
+		if n := g.strays.Load(); n != 0 {
+			t.Errorf("%d requests to where the token pointed", n)
+		}
+	})
+}
+
+func TestKeyRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newClient(t, p)
+		old := p.IDToken(nil)
+		for range 20 {
+			if _, err := verify(c, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(p.Calls("/jwks")); n != 1 {
+			t.Errorf("%d fetches, want 1", n)
+		}
+		time.Sleep(keyCooldown)
+		p.Rotate("key-2")
+		if _, err := verify(c, p.IDToken(nil)); err != nil {
+			t.Errorf("the first token of the new key: %v", err)
+		}
+		if n := len(p.Calls("/jwks")); n != 2 {
+			t.Errorf("%d fetches, want 2", n)
+		}
+		if _, err := verify(c, old); !errors.Is(err, ErrTemporary) {
+			t.Errorf("a token of the old key, within the cooldown: %v", err)
+		}
+		time.Sleep(keyCooldown)
+		who, err := verify(c, old)
+		wantInvalid(t, "a token of a key that was taken back", who, err)
+	})
+}
+
+// TestUnknownKeyFlood: made-up key ids cost the identity provider one fetch
+// per cooldown, and those who are known nothing.
+func TestUnknownKeyFlood(t *testing.T) {
+	for name, down := range map[string]bool{"keys up": false, "keys down": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider()
+				c := newClient(t, p)
+				good := p.IDToken(func(m map[string]any) { m["exp"] = time.Now().Add(24 * time.Hour).Unix() })
+				if _, err := verify(c, good); err != nil {
+					t.Fatal(err)
+				}
+				if down {
+					p.Always("/jwks", idptest.Reply{Status: 500})
+				}
+				evil := newECDSA(elliptic.P256())
+				begin := time.Now()
+				for i := range 600 {
+					if _, err := verify(c, signed("ES256", evil, fmt.Sprint("kid-", i), nil)); err == nil {
+						t.Fatal("a made-up key passes")
+					}
+					before := time.Now()
+					if _, err := verify(c, good); err != nil || !time.Now().Equal(before) {
+						t.Fatalf("a known token after %d made-up ones: %v", i, err)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				most := int(time.Since(begin)/keyCooldown) + 2
+				if n := len(p.Calls("/jwks")); n > most {
+					t.Errorf("%d fetches in %v", n, time.Since(begin))
+				}
+			})
+		})
+	}
+}
+
+func TestKeysOutage(t *testing.T) {
+	for name, r := range map[string]idptest.Reply{
+		"500": {Status: 500}, "HTML": {Status: 200, Body: "<html>"}, "empty object": {Status: 200, Body: "{}"}, "no keys": {Status: 200, Body: `{"keys":[]}`},
+		"array": {Status: 200, Body: "[]"}, "keys of odd type": {Status: 200, Body: `{"keys":"x"}`}, "empty": {Status: 200}, "404": {Status: 404},
+		"only an oct key": keySetReply(jwk([]byte("0123456789abcdef"), "key-1", nil)), "broken": {Err: errors.New("reset")}, "timeout": {Delay: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider()
+				c := newClient(t, p)
+				good := p.IDToken(nil)
+				p.Always("/jwks", r)
+				if _, err := verify(c, good); !errors.Is(err, ErrTemporary) {
+					t.Errorf("without keys: %v, want ErrTemporary", err)
+				}
+				p.Answer("/jwks", nil)
+				time.Sleep(keyCooldown)
+				if _, err := verify(c, good); err != nil {
+					t.Errorf("does not recover: %v", err)
+				}
+				p.Always("/jwks", r)
+				time.Sleep(keyCooldown)
+				if _, err := verify(c, signed("ES256", newECDSA(elliptic.P256()), "unknown", nil)); !errors.Is(err, ErrTemporary) {
+					t.Errorf("an unknown key in the outage: %v, want ErrTemporary", err)
+				}
+				if _, err := verify(c, good); err != nil {
+					t.Errorf("the last good keys are gone: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestKeysSurviveDiscovery: a new document with the same jwks_uri keeps keys
+// and cooldown; another one begins anew.
+func TestKeysSurviveDiscovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newClient(t, p)
+		token := func() string { return p.IDToken(nil) }
+		for range 3 {
+			if _, err := verify(c, token()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(discoveryMaxAge)
+		}
+		if n := len(p.Calls("/jwks")); n != 1 {
+			t.Errorf("%d fetches, want 1", n)
+		}
+	})
+}
+
+func TestWaitingForKeysEndsWithTheCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		p.Always("/jwks", idptest.Reply{Delay: time.Hour})
+		c := newClient(t, p)
+		tok := approved(p, nil)
+		go func() { _, _ = c.Verify(context.Background(), tok) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		if _, err := c.Verify(ctx, tok); !errors.Is(err, ErrTemporary) || time.Since(begin) != time.Second {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		time.Sleep(time.Minute)
+	})
+}

@@ -1,0 +1,256 @@
+// This file sets up what a scenario plays on: provider, recording proxy,
+// upstream and gateway, and looks at all of them once more at its end.
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddydevice/device-auth/e2e/internal/gate"
+	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
+	"github.com/caddydevice/device-auth/e2e/internal/record"
+	"github.com/caddydevice/device-auth/e2e/internal/secrecy"
+	"github.com/caddydevice/device-auth/e2e/internal/upstream"
+)
+
+const (
+	// sceneTime bounds a scenario; the machine may be busy with others.
+	sceneTime = 4 * time.Minute
+	// look is how often something is looked at that nobody announces.
+	look = 20 * time.Millisecond
+)
+
+// manyStarts is for scenarios with more sign-ins than one client may start.
+const manyStarts = "limits {\nstarts 1000 1m\n}"
+
+// plan is what differs between scenarios; the zero value is one site on
+// localhost, a public client, and polls every second.
+type plan struct {
+	caddyfile string
+	secret    string        // of the client; the right one unless set
+	interval  int           // seconds, put into the provider's answers; 1 unless set
+	asItIs    bool          // the provider's answers are not changed: its interval is the default, 5 s
+	expiresIn int           // seconds, put into the provider's answers if set
+	codeLife  time.Duration // of the provider's device codes
+	lineDown  bool          // the provider is out of reach when Caddy starts
+}
+
+// code is one device authorization as the provider answered it.
+type code struct {
+	complete string // verification_uri_complete
+	hash     string // of the device code
+	answered time.Time
+}
+
+type stage struct {
+	ctx      context.Context
+	rec      *record.Recorder
+	idp      *idpserver.Server
+	up       *upstream.Server
+	gate     *gate.Gate
+	canaries *secrecy.Canaries
+	interval time.Duration
+
+	mu    sync.Mutex
+	codes map[string]code // by user code
+}
+
+// deviceAuth is the directive with the least that works, and more lines.
+func deviceAuth(matcher string, lines ...string) string {
+	return "device_auth " + matcher + " {\nissuer {$ISSUER}\nclient_id " + idpserver.PublicClient + "\n" + strings.Join(lines, "\n") + "\n}\n"
+}
+
+// oneSite is a site on the first port with that directive before the upstream.
+func oneSite(directive string) string {
+	return "http://localhost:{$GATE_PORT} {\nlog\n" + directive + "reverse_proxy {$UPSTREAM}\n}\n"
+}
+
+func newStage(t *testing.T, p plan) *stage {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), sceneTime)
+	t.Cleanup(cancel)
+	s := &stage{ctx: ctx, canaries: secrecy.New(), codes: map[string]code{}}
+	s.rec = record.Start(t)
+	s.idp = idpserver.Start(t, idpserver.Options{Issuer: s.rec.URL(), DeviceCodeLife: p.codeLife})
+	s.rec.SetTarget(t, s.idp.URL())
+	s.watchAnswers(p)
+	s.rec.Down(p.lineDown)
+	s.up = upstream.Start(t)
+	t.Cleanup(func() { s.lastLook(t) }) // runs after the gateway has ended
+	if p.caddyfile == "" {
+		p.caddyfile = oneSite(deviceAuth("", manyStarts))
+	}
+	if p.secret == "" {
+		p.secret = s.idp.Secret
+	}
+	s.gate = gate.Start(t, gate.Options{Caddyfile: p.caddyfile, Env: map[string]string{
+		"ISSUER": s.rec.URL(), "SECRET": p.secret, "UPSTREAM": s.up.Addr(),
+	}})
+	return s
+}
+
+// watchAnswers changes what the plan says and notes which codes there are.
+func (s *stage) watchAnswers(p plan) {
+	if p.interval == 0 {
+		p.interval = 1
+	}
+	s.interval = time.Duration(p.interval) * time.Second
+	if p.asItIs {
+		s.interval = 5 * time.Second // RFC 8628 §3.2
+	}
+	s.rec.RewriteAnswer(func(_ *http.Request, answer map[string]any) {
+		userCode, _ := answer["user_code"].(string)
+		if userCode == "" {
+			return
+		}
+		if !p.asItIs {
+			answer["interval"] = p.interval
+		}
+		if p.expiresIn > 0 {
+			answer["expires_in"] = p.expiresIn
+		}
+		complete, _ := answer["verification_uri_complete"].(string)
+		deviceCode, _ := answer["device_code"].(string)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.codes[userCode] = code{complete: complete, hash: record.HashDeviceCode(deviceCode), answered: time.Now()}
+	})
+}
+
+// code is what the provider said when it made the user code.
+func (s *stage) code(t *testing.T, userCode string) code {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.codes[userCode]
+	if !ok {
+		t.Fatal("the provider knows nothing of the user code that is shown")
+	}
+	return c
+}
+
+// polls are the polls for a user code so far.
+func (s *stage) polls(t *testing.T, userCode string) []record.Entry {
+	t.Helper()
+	return s.rec.PollsOf(s.code(t, userCode).hash)
+}
+
+// awaitPolls waits until there were n polls for a user code.
+func (s *stage) awaitPolls(t *testing.T, userCode string, n int) []record.Entry {
+	t.Helper()
+	var polls []record.Entry
+	s.await(t, "polls", func() bool {
+		polls = s.polls(t, userCode)
+		return len(polls) >= n
+	})
+	return polls
+}
+
+func (s *stage) await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			t.Fatalf("waiting for %s: %v", what, s.ctx.Err())
+		}
+	}
+}
+
+// passTime lets as much time pass as n polls take: another sign-in is the
+// clock.
+func (s *stage) passTime(t *testing.T, n int) {
+	t.Helper()
+	s.awaitPolls(t, s.startJSON(t, "/clock").UserCode, n)
+}
+
+// approve is what the person does who scanned the QR code.
+func (s *stage) approve(t *testing.T, complete string) {
+	t.Helper()
+	err := idpserver.NewPerson(t).Approve(s.ctx, idpserver.Device{Complete: complete}, idpserver.Alice, idpserver.AlicePassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// upstreamSaw are the requests to one path that reached the upstream.
+func (s *stage) upstreamSaw(path string) []upstream.Request {
+	var seen []upstream.Request
+	for _, r := range s.up.Requests() {
+		if at, _, _ := strings.Cut(r.URI, "?"); at == path {
+			seen = append(seen, r)
+		}
+	}
+	return seen
+}
+
+// echo reads the upstream's answer.
+func echo(t *testing.T, body string) upstream.Request {
+	t.Helper()
+	var r upstream.Request
+	if err := json.Unmarshal([]byte(body), &r); err != nil {
+		t.Fatalf("this is not the upstream's answer: %v\n%s", err, body)
+	}
+	return r
+}
+
+// wantAlice fails unless the upstream was told that it is Alice, and in one
+// line each.
+func wantAlice(t *testing.T, r upstream.Request) {
+	t.Helper()
+	wantHeader(t, r, "Remote-User", "alice")
+	wantHeader(t, r, "Remote-Groups", "admins,staff")
+}
+
+// wantHeader fails unless the upstream saw the field once, with that value,
+// and under no other spelling.
+func wantHeader(t *testing.T, r upstream.Request, name, value string) {
+	t.Helper()
+	if got := spellings(r, name); len(got) != 1 || got[0] != name+": "+value {
+		t.Errorf("the upstream saw %q, want one %s: %s", got, name, value)
+	}
+}
+
+// spellings are the lines that some server would take for the field.
+func spellings(r upstream.Request, name string) []string {
+	var lines []string
+	plain := strings.NewReplacer("_", "-", ".", "-")
+	for _, line := range r.RawHeader {
+		field, _, _ := strings.Cut(line, ":")
+		if strings.EqualFold(plain.Replace(strings.TrimSpace(field)), name) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// lastLook holds for every scenario: polls kept their distance, none came
+// after an end, and no secret is in the log or went upstream.
+func (s *stage) lastLook(t *testing.T) {
+	t.Helper()
+	for userCode, c := range s.codes {
+		if gap, n := s.rec.MinGap(c.hash); n > 0 && gap < s.interval {
+			t.Errorf("two polls for %s were %v apart, the interval is %v", userCode, gap, s.interval)
+		}
+	}
+	if n := s.rec.AfterTerminal(); n > 0 {
+		t.Errorf("%d polls came after a terminal answer", n)
+	}
+	for _, r := range s.up.Requests() {
+		if strings.Contains(strings.Join(r.RawHeader, "\n")+r.URI, "dvc_") {
+			t.Errorf("a session key reached the upstream at %s", r.URI)
+		}
+	}
+	if s.gate == nil {
+		return
+	}
+	s.canaries.AddRecord(t, s.rec)
+	s.canaries.Check(t, "the gateway", s.gate.LogText())
+}
