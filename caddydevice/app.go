@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 )
@@ -34,6 +35,7 @@ type App struct {
 	// Bounds for all clients together.
 	Limits *AppLimits `json:"limits,omitempty"`
 
+	ctx    caddy.Context // of the configuration, not of any request
 	store  StoreOpener
 	logger *zap.Logger
 
@@ -74,6 +76,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the app. Nothing is opened, and nobody asked.
 func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.engines = map[engineKey]*boundEngine{}
 	if a.Limits == nil {
@@ -132,6 +135,11 @@ func (a *App) engineFor(cfg idp.Config) (*engine, error) {
 // Start puts this configuration's clients in place of the previous one's, and
 // says what an operator should know.
 func (a *App) Start() error {
+	if httpApp, err := a.ctx.AppIfConfigured("http"); err == nil {
+		if err := checkSites(httpApp.(*caddyhttp.App)); err != nil {
+			return err
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for key, b := range a.engines {

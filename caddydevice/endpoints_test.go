@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 	"github.com/caddydevice/device-auth/caddydevice/internal/page"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
@@ -299,6 +301,66 @@ func TestStatusesAreComplete(t *testing.T) {
 	for _, state := range []session.State{session.Pending, session.Active, session.Denied, session.Expired, session.Failed, session.Ended, session.Superseded} {
 		if statuses[state] == page.Status("") || waitStatus[state] == 0 {
 			t.Errorf("%s has no status", state)
+		}
+	}
+}
+
+// TestSignOutDuringTheClaim: signing out with the old key ends the session
+// that the new key, not used yet, would open.
+func TestSignOutDuringTheClaim(t *testing.T) {
+	g := newGate(t, nil)
+	old := approvedKiosk(g)
+	claimed := g.do(request{target: "/hello", header: g.cookieOf(browserHeaders, old)})
+	key := g.setCookie(claimed)
+	resp := g.do(request{method: "POST", target: "/.device/logout", header: with(g.cookieOf(browserHeaders, old), "Sec-Fetch-Site", "same-origin")})
+	if key == "" || resp.StatusCode != http.StatusSeeOther {
+		t.Fatalf("key %q, %d", key, resp.StatusCode)
+	}
+	for name, k := range map[string]string{"new": key, "old": old} {
+		resp := g.do(request{target: "/hello", header: g.cookieOf(browserHeaders, k)})
+		if g.upstream != nil || resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("the %s key: %d, upstream %t", name, resp.StatusCode, g.upstream != nil)
+		}
+	}
+}
+
+// TestBodiesAreNotRead: a body on a path of ours is bounded, whatever it says
+// it is, and leaves nothing behind.
+func TestBodiesAreNotRead(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	g := newGate(t, nil)
+	part := "--x\r\nContent-Disposition: form-data; name=\"to\"; filename=\"f\"\r\n\r\n" + strings.Repeat("a", 33<<20) + "\r\n--x--\r\n"
+	for _, method := range []string{"GET", "POST"} {
+		header := with(curlHeaders, "Content-Type", "multipart/form-data; boundary=x", "Accept", "application/json")
+		if resp := g.do(request{method: method, target: "/.device/login", header: header, body: part}); resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", method, resp.StatusCode, g.body)
+		}
+	}
+	form := "to=%2Fx&a=" + strings.Repeat("a", maxForm)
+	header := with(curlHeaders, "Content-Type", "application/x-www-form-urlencoded")
+	if resp := g.do(request{method: "POST", target: "/.device/login", header: header, body: form}); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a form over the limit: %d", resp.StatusCode)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// TestCodeThatIsOverAtOnce: a code's end between two lines of code is an
+// answer, not a panic.
+func TestCodeThatIsOverAtOnce(t *testing.T) {
+	g := newGate(t, nil)
+	g.idp.Device = func(n int) idptest.Reply {
+		answer := idptest.Device(g.idp.Issuer, n)
+		answer["expires_in"] = 0.000001
+		return idptest.JSON(http.StatusOK, answer)
+	}
+	for name, header := range map[string]map[string]string{"curl": curlHeaders, "JSON": jsonHeaders, "browser": browserHeaders} {
+		for _, target := range []string{"/", "/.device/login"} {
+			if g.do(request{target: target, header: header}); !strings.Contains(g.body, "expired") {
+				t.Errorf("%s, %s: %s", name, target, g.body)
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -251,5 +252,110 @@ func TestCookieNames(t *testing.T) {
 				t.Errorf("%+v %v, want %s", got, err, row.want)
 			}
 		})
+	}
+}
+
+// TestSeveralGates: what gates of one site may differ in.
+func TestSeveralGates(t *testing.T) {
+	r := startCaddy(t)
+	other := httptest.NewServer(idptest.New("https://unused.example.com"))
+	t.Cleanup(other.Close)
+	for _, row := range []struct{ name, first, second, want string }{
+		{name: "one gate, two routes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n upstream_headers {\n X-Sub sub\n }"},
+		{name: "one gate, two prefixes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n path_prefix /x", want: "differ in path_prefix"},
+		{name: "one gate, two lifetimes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n session {\n lifetime 1d\n }", want: "differ in session"},
+		{name: "one gate, two scopes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n scopes openid", want: "make these lines equal"},
+		{name: "two clients, one cookie", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "share the cookie"},
+		{name: "two clients, one prefix", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n session {\n cookie other\n }", want: "share the path"},
+		{name: "two clients, apart", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x\n session {\n cookie other\n }"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			text := fmt.Sprintf("{\n admin off\n persist_config off\n log {\n output discard\n }\n}\nhttp://%s {\n device_auth /a/* {\n %s\n }\n device_auth /b/* {\n %s\n }\n respond hello\n}\n", r.addr, row.first, row.second)
+			cfg, err := adapt(strings.ReplaceAll(text, "ISSUER", r.idp.Issuer))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = caddy.Load([]byte(cfg), true)
+			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+				t.Errorf("%v, want %q", err, row.want)
+			}
+		})
+	}
+}
+
+// TestGatesInARow: the second gate of a request keeps what the first has set,
+// and adds its own.
+func TestGatesInARow(t *testing.T) {
+	first := newGate(t, nil)
+	key := first.terminal()
+	second := provision(t, map[string]any{
+		"issuer": first.Issuer, "client_id": first.ClientID, "upstream_headers": map[string]string{"X-Sub": "sub", "Remote-User": "preferred_username"},
+	}, nil)
+	var seen http.Header
+	r := newRequest(t, "/", with(bearer(key), "X-Sub", "root", "Remote-User", "root"))
+	w := httptest.NewRecorder()
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+	err := first.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return second.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			seen = r.Header
+			return nil
+		}))
+	}))
+	if err != nil || seen.Get("X-Sub") != "sub-alice" || seen.Get("Remote-User") != "alice" || seen.Get("Remote-Groups") != "staff,admins" {
+		t.Errorf("%v, the upstream sees %v: %s", err, seen, w.Body)
+	}
+}
+
+// TestFailedStart: a configuration that is provisioned, but cannot start,
+// leaves the running one as it was.
+func TestFailedStart(t *testing.T) {
+	r := startCaddy(t)
+	var e *engine
+	engines.Range(func(key, val any) bool {
+		if key.(engineKey).issuer == r.idp.Issuer {
+			e = val.(*engine)
+		}
+		return true
+	})
+	before := e.keeper.Client()
+	cfg, err := adapt(fmt.Sprintf("{\n admin off\n persist_config off\n log {\n output discard\n }\n}\nhttp://%s {\n device_auth {\n issuer %s\n client_id gate\n client_secret wrong\n }\n}\nhttp://192.0.2.1:9 {\n bind 192.0.2.1\n respond x\n}\n", r.addr, r.idp.Issuer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load([]byte(cfg), true); err == nil {
+		t.Fatal("listens on an address of nobody's")
+	}
+	if e.keeper.Client() != before {
+		t.Error("the secret of a configuration that failed is in use")
+	}
+	if err := r.load(""); err != nil {
+		t.Fatal(err)
+	}
+	if e.keeper.Client() != before {
+		t.Error("an equal configuration has thrown away what was learned")
+	}
+	if err := r.load("client_secret other"); err != nil {
+		t.Fatal(err)
+	}
+	if e.keeper.Client() == before {
+		t.Error("a new secret is not in use")
+	}
+}
+
+// TestSecretStaysOutOfTheLog: neither a resolved nor a literal secret is in
+// what Caddy writes about the handler in its trace log.
+func TestSecretStaysOutOfTheLog(t *testing.T) {
+	t.Setenv("DEVICE_AUTH_TEST_SECRET", "canary-resolved")
+	for _, secret := range []string{"{env.DEVICE_AUTH_TEST_SECRET}", "canary-literal"} {
+		g := newGate(t, map[string]any{"client_secret": secret})
+		var log strings.Builder
+		logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&log), zap.DebugLevel))
+		logger.Debug("trace", zap.Any("module", g.Handler))
+		if strings.Contains(log.String(), "canary") {
+			t.Errorf("%s: %s", secret, log.String())
+		}
+		if got := g.resolved.ClientSecret.Reveal(); !strings.HasPrefix(got, "canary") {
+			t.Errorf("%s resolves to %q", secret, got)
+		}
 	}
 }

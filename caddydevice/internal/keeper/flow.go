@@ -28,6 +28,8 @@ const (
 	// settleFor is how long the keeper tries, past the code's end, to verify
 	// and write down an approval that it already has in hand.
 	settleFor = 2 * time.Minute
+	// settleSpare is what the last of these tries has to end in.
+	settleSpare = 15 * time.Second
 	// jitter spreads retries, as a part of the gap.
 	jitter = 0.1
 )
@@ -78,7 +80,12 @@ func (f *flow) next(now time.Time) time.Time {
 		gap += time.Duration(rand.Float64() * jitter * float64(gap))
 	}
 	at := f.last.Add(gap)
-	if f.tokens == nil && f.write == nil && snap.State == session.Pending && at.After(snap.Expires) {
+	switch last := f.session.Deadline().Add(settleFor - settleSpare); {
+	case f.tokens != nil || f.write != nil:
+		if at.After(last) && now.Before(last) {
+			at = last // the last try is not to come too late
+		}
+	case snap.State == session.Pending && at.After(snap.Expires):
 		at = snap.Expires // to say that it is over, not to poll
 	}
 	if at.Before(now) {

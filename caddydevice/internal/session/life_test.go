@@ -186,3 +186,31 @@ func TestWatch(t *testing.T) {
 		}
 	})
 }
+
+// TestHowLongItIsRemembered: anybody can start a sign-in, so attempts are
+// forgotten sooner than sessions.
+func TestHowLongItIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		keys := map[Key]time.Duration{}
+		for _, state := range []State{Denied, Expired, Failed} {
+			s, key := r.pending(Terminal)
+			r.end(s, state, Declined)
+			keys[key] = attemptLife
+		}
+		s, key := r.pending(Terminal)
+		r.end(s, Ended, Replaced)
+		keys[key] = attemptLife
+		s, key = r.active(Terminal)
+		r.end(s, Ended, SignedOut)
+		keys[key] = tombstoneLife
+		_, key = r.pending(Terminal)
+		keys[key] = 10*time.Minute + attemptLife // left alone
+		begin := time.Now()
+		for key, life := range keys {
+			if until := r.record(key).Until.Sub(begin); until != life {
+				t.Errorf("%s: kept for %v, want %v", r.record(key).State, until, life)
+			}
+		}
+	})
+}

@@ -164,6 +164,25 @@ func TestSignOutDuringSlowLoad(t *testing.T) {
 	}
 }
 
+// TestLoadUnderConstantChange: what cannot be read in peace is used, not kept.
+func TestLoadUnderConstantChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		_, key := r.active(Terminal)
+		n := r.node()
+		r.st.set(func(h *hooked) {
+			h.onGet = func(rec store.Record, err error) (store.Record, error) {
+				n.changed(rec.ID, rec.Version)
+				return rec, err
+			}
+		})
+		n.want(n.lookup(key), Active, "")
+		if reads := r.st.gets.Load(); reads != loadTries || n.Len() != 0 {
+			t.Errorf("%d reads, %d kept", reads, n.Len())
+		}
+	})
+}
+
 // TestOtherNodeChanges: every change on one node shows on the other, and wakes
 // who waits there.
 func TestOtherNodeChanges(t *testing.T) {
