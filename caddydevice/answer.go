@@ -30,6 +30,11 @@ var statuses = map[session.State]page.Status{
 	session.Failed: page.Failed, session.Ended: page.Ended, session.Superseded: page.Superseded,
 }
 
+// offersLogin are the statuses after which signing in is what to do next.
+var offersLogin = map[page.Status]bool{
+	page.Required: true, page.Denied: true, page.Expired: true, page.Failed: true, page.Ended: true, page.Superseded: true,
+}
+
 func statusOf(snap *session.Snapshot) page.Status { return statuses[snap.State] }
 
 // answer writes an answer of ours, in the form that the client asked for. It
@@ -40,7 +45,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *
 	if a.Site != "" {
 		l := h.linksFor(r)
 		a.LoginPath, a.LogoutPath, a.WaitPath = l.path+"/login", l.path+"/logout", l.path+"/wait"
-		if a.Status != page.Active && a.Status != page.Pending {
+		if offersLogin[a.Status] {
 			a.LoginURI = l.origin + a.LoginPath
 		}
 	}

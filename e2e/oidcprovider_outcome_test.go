@@ -107,6 +107,7 @@ func (s *stage) denyStream(t *testing.T) {
 // TestExpiry shows that a code ends when the provider said it would, whether
 // the provider keeps to that or answers authorization_pending for ever.
 func TestExpiry(t *testing.T) {
+	t.Parallel()
 	for name, p := range map[string]plan{
 		"the provider forgets the code": {codeLife: 4 * time.Second},
 		"the provider never says so":    {expiresIn: 4},

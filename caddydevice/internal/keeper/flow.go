@@ -28,6 +28,9 @@ const (
 	// settleFor is how long the keeper tries, past the code's end, to verify
 	// and write down an approval that it already has in hand.
 	settleFor = 2 * time.Minute
+	// settleGap is the widest gap between those tries: the identity provider's
+	// patience is not at stake, and the last one must fall into settleFor.
+	settleGap = 20 * time.Second
 	// settleSpare is what the last of these tries has to end in.
 	settleSpare = 15 * time.Second
 	// jitter spreads retries, as a part of the gap.
@@ -76,6 +79,10 @@ func (f *flow) next(now time.Time) time.Time {
 		gap *= 2
 	}
 	gap = max(min(gap, widest), interval+margin, f.retry)
+	inHand := f.tokens != nil || f.write != nil
+	if inHand {
+		gap = min(gap, settleGap)
+	}
 	if f.failures > 0 {
 		gap += time.Duration(rand.Float64() * jitter * float64(gap))
 	}

@@ -80,9 +80,8 @@ var messages = map[Status]map[string]message{
 		"waits":   {"Too many waits", "Too many requests wait for a sign-in already.", tryLater},
 	},
 	Unavailable: {
-		"":      {"Not available", "The identity provider cannot be reached, so nobody can sign in right now.", "This is tried again by itself."},
-		"idp":   {"Not available", "The identity provider cannot be reached, so nobody can sign in right now.", "This is tried again by itself."},
-		"store": {"Not available", "The place where sign-ins are kept cannot be reached. You are still signed in.", "This is tried again by itself."},
+		"":      {"Not available", "The identity provider cannot be reached, so nobody can sign in right now.", tryLater},
+		"store": {"Not available", "The place where sign-ins are kept cannot be reached. Nobody is signed out by this.", tryLater},
 	},
 	Required: {
 		"":        {"Sign in", "You have to sign in to see this.", "Start a sign-in."},

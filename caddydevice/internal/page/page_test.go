@@ -1,0 +1,262 @@
+// This file tests what people and programs read, against golden files.
+
+package page
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+
+	"go.uber.org/goleak"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // clock times are the server's
+	goleak.VerifyTestMain(m)
+}
+
+// golden compares with a file of testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
+func pending() *Answer {
+	return &Answer{
+		Status: Pending, Site: "api.example.com",
+		Login: &Login{
+			UserCode: "WDJB-MJHT", VerificationURI: "https://idp.example.com/device", VerificationURIComplete: "https://idp.example.com/device?user_code=WDJB-MJHT",
+			Expires: time.Now().Add(10 * time.Minute), Interval: 5 * time.Second, Session: "dvc_KEY", Command: "curl -H 'Authorization: Bearer dvc_KEY' 'https://api.example.com/x'",
+			WaitURI: "https://api.example.com/.device/wait", QRURI: "https://api.example.com/.device/qr.svg",
+		},
+		LoginPath: "/.device/login", LogoutPath: "/.device/logout", WaitPath: "/.device/wait", To: "/x?a=b", Reload: "/.device/login?again=1&to=%2Fx", ReloadAfter: 10 * time.Second,
+	}
+}
+
+func signedIn() *Answer {
+	return &Answer{Status: Active, Site: "api.example.com", LogoutPath: "/.device/logout",
+		User: &User{Name: "alice", Subject: "u-1", Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour)}}
+}
+
+func TestForms(t *testing.T) {
+	after := func(a *Answer) *Answer {
+		a.Before, a.BeforeDetail = Ended, "token_expired"
+		return a
+	}
+	for name, make := range map[string]func() *Answer{
+		"pending":       pending,
+		"pending_after": func() *Answer { return after(pending()) },
+		"signed_in":     signedIn,
+		"denied": func() *Answer {
+			return &Answer{Status: Denied, Site: "api.example.com", Detail: "declined", Button: true, LoginPath: "/.device/login", LoginURI: "https://api.example.com/.device/login", To: "/x"}
+		},
+		"unavailable": func() *Answer {
+			return &Answer{Status: Unavailable, Site: "api.example.com", Reload: "/x", ReloadAfter: 5 * time.Second}
+		},
+		"pending_plain": func() *Answer {
+			a := pending()
+			a.Login.VerificationURIComplete, a.Login.Session, a.Login.Command, a.Login.NoQR = "", "", "", true
+			return a
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := make()
+				html, err := a.html("NONCE")
+				if err != nil {
+					t.Fatal(err)
+				}
+				asJSON, err := a.json()
+				if err != nil || !json.Valid(asJSON) {
+					t.Fatalf("%v: %s", err, asJSON)
+				}
+				golden(t, name+".html", html)
+				golden(t, name+".txt", a.text())
+				golden(t, name+".json", asJSON)
+			})
+		})
+	}
+}
+
+// TestMessages writes down every sentence, and wants each to say what happened
+// and what to do.
+func TestMessages(t *testing.T) {
+	var b strings.Builder
+	for _, s := range slices.Sorted(maps.Keys(messages)) {
+		for _, detail := range slices.Sorted(maps.Keys(messages[s])) {
+			m := messages[s][detail]
+			fmt.Fprintf(&b, "%s %s [%s] %s: %s %s\n", s, detail, errorWords[s], m.title, m.text, m.next)
+			if m.title == "" || m.text == "" || (m.next == "" && s != Active) {
+				t.Errorf("%s %s: a part is missing", s, detail)
+			}
+		}
+		if _, ok := messages[s][""]; !ok {
+			t.Errorf("%s has no message for other details", s)
+		}
+		if errorWords[s] == "" && s != Active {
+			t.Errorf("%s has no error word", s)
+		}
+	}
+	golden(t, "messages.txt", []byte(b.String()))
+}
+
+func TestNegotiate(t *testing.T) {
+	for accept, want := range map[string]Format{
+		"":    Text,
+		"*/*": Text,
+		"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": HTML,
+		"application/json":                        JSON,
+		"application/json, text/plain, */*":       JSON,
+		"text/plain":                              Text,
+		"text/html;q=0.5, application/json":       JSON,
+		"application/json;q=0.5, text/html;q=0.6": HTML,
+		"text/html;q=0, */*":                      Text,
+		"text/*":                                  Text,
+		"image/png":                               Text,
+		"TEXT/HTML":                               HTML,
+		"text/html ; q=0.1":                       HTML,
+		"application/json;q=junk":                 JSON,
+		"application/json;q=2":                    JSON,
+		"application/problem+json":                Text,
+		"text/htmlx":                              Text,
+		";;;,,,":                                  Text,
+		"application/json;charset=utf-8;q=0.2,text/html;q=.1": JSON,
+	} {
+		if got := Negotiate([]string{accept}); got != want {
+			t.Errorf("%q: %d, want %d", accept, got, want)
+		}
+	}
+	if got := Negotiate([]string{"text/plain;q=0.1", "application/json"}); got != JSON {
+		t.Errorf("two fields: %d", got)
+	}
+}
+
+func FuzzNegotiate(f *testing.F) {
+	f.Add("text/html;q=0.5, */*")
+	f.Fuzz(func(t *testing.T, accept string) {
+		if got := Negotiate([]string{accept}); got != Text && !Names([]string{accept}, got) {
+			t.Errorf("%q: %d is chosen, but not named", accept, got)
+		}
+	})
+}
+
+// hostile are strings that an identity provider or a person could send. What
+// is written must not let them out of their place.
+var hostile = []string{
+	`"><svg onload=alert(1)>`, `</script><script>alert(1)</script>`, `&lt;`, `'`, `javascript:alert(1)`, "a\nb", `\u003cscript\u003e`, `{{.}}`, "<!--", "\u2028",
+}
+
+func TestInjection(t *testing.T) {
+	script := regexp.MustCompile(`(?i)<(script|svg|img|iframe|a|!--)[ >]`)
+	clean, err := pending().html("NONCE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := len(script.FindAll(clean, -1))
+	for _, h := range hostile {
+		a := pending()
+		a.Login.UserCode, a.Login.VerificationURI, a.Login.VerificationURIComplete, a.To, a.Reload, a.Site = h, h, "", "/"+h, "/"+h, h
+		html, err := a.html("NONCE")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(script.FindAll(html, -1)); got != want {
+			t.Errorf("%q: %d elements that could do harm, want %d: %s", h, got, want, html)
+		}
+		asJSON, err := a.json()
+		if err != nil || !json.Valid(asJSON) || bytes.ContainsAny(asJSON, "<>") {
+			t.Errorf("%q: %s", h, asJSON)
+		}
+	}
+}
+
+// TestTextIsPlain: a terminal gets printable characters and line breaks, and
+// no colours but the QR code's.
+func TestTextIsPlain(t *testing.T) {
+	text := strings.NewReplacer(blackOnWhite, "", reset, "").Replace(string(pending().text()))
+	for _, r := range text {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%q in the text", r)
+		}
+	}
+	for line := range strings.Lines(text) {
+		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > columns {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	lines := strings.Split(string(pending().text()), "\n")
+	for _, alone := range []string{"https://idp.example.com/device", "WDJB-MJHT", "curl -H 'Authorization: Bearer dvc_KEY' 'https://api.example.com/x'"} {
+		if !slices.Contains(lines, alone) {
+			t.Errorf("%q is not alone on a line", alone)
+		}
+	}
+}
+
+func TestWrite(t *testing.T) {
+	for _, row := range []struct {
+		name, method, accept, media, referrer string
+		body                                  bool
+	}{
+		{"text", "GET", "*/*", "text/plain; charset=utf-8", "no-referrer", true},
+		{"JSON", "GET", "application/json", "application/json", "no-referrer", true},
+		{"HTML", "GET", "text/html", "text/html; charset=utf-8", "same-origin", true},
+		{"HEAD", "HEAD", "text/html", "text/html; charset=utf-8", "same-origin", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(t.Context(), row.method, "/", nil)
+			if err := pending().Write(w, r, http.StatusUnauthorized, Negotiate([]string{row.accept})); err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range map[string]string{
+				"Content-Type": row.media, "Referrer-Policy": row.referrer, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Accept",
+			} {
+				if got := w.Header().Get(name); got != want {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+			}
+			if (w.Body.Len() > 0) != row.body || w.Code != http.StatusUnauthorized {
+				t.Errorf("status %d, %d bytes", w.Code, w.Body.Len())
+			}
+			policy := w.Header().Get("Content-Security-Policy")
+			nonce := regexp.MustCompile(`'nonce-([A-Z2-7]{26})'`).FindStringSubmatch(policy)
+			if row.media != contentTypes[HTML] {
+				return
+			}
+			if nonce == nil || !strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "frame-ancestors 'none'") {
+				t.Fatalf("policy: %s", policy)
+			}
+			if row.body && strings.Count(w.Body.String(), `nonce="`+nonce[1]+`"`) != 2 {
+				t.Error("style and script do not carry the nonce")
+			}
+		})
+	}
+}
