@@ -27,6 +27,9 @@ const (
 	// defaultInterval is RFC 8628 §3.2's for an answer without a usable one.
 	defaultInterval = 5 * time.Second
 	minInterval     = time.Second
+	// maxInterval is the longest that can be meant; Keycloak up to 18 asked
+	// for ten minutes.
+	maxInterval = time.Hour
 
 	// What a person is to read or scan is short; what is longer is a mistake
 	// or an attack. A device code is ours to send back only.
@@ -112,7 +115,7 @@ func (a *deviceAnswer) check() (DeviceAuthorization, error) {
 		ExpiresIn:               time.Duration(a.ExpiresIn),
 		Interval:                max(time.Duration(a.Interval), minInterval),
 	}
-	if a.Interval == 0 {
+	if a.Interval == 0 || da.Interval > maxInterval {
 		da.Interval = defaultInterval
 	}
 	switch {

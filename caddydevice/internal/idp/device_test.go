@@ -41,7 +41,7 @@ func TestIntervalForms(t *testing.T) {
 	for value, want := range map[string]time.Duration{
 		"": 5 * time.Second, "0": 5 * time.Second, "-1": 5 * time.Second, "null": 5 * time.Second, `"5"`: 5 * time.Second, "5.5": 5500 * time.Millisecond,
 		`"junk"`: 5 * time.Second, "{}": 5 * time.Second, "[7]": 5 * time.Second, "true": 5 * time.Second, "0.001": time.Second, "1": time.Second,
-		"30": 30 * time.Second, `"NaN"`: 5 * time.Second, "1e18": 1e9 * time.Second, `"Inf"`: 1e9 * time.Second,
+		"30": 30 * time.Second, `"NaN"`: 5 * time.Second, "1e18": 5 * time.Second, `"Inf"`: 5 * time.Second, "600": 10 * time.Minute,
 	} {
 		member := ""
 		if value != "" {

@@ -31,8 +31,6 @@ const (
 	// settleGap is the widest gap between those tries: the identity provider's
 	// patience is not at stake, and the last one must fall into settleFor.
 	settleGap = 20 * time.Second
-	// settleSpare is what the last of these tries has to end in.
-	settleSpare = 15 * time.Second
 	// jitter spreads retries, as a part of the gap.
 	jitter = 0.1
 )
@@ -87,12 +85,7 @@ func (f *flow) next(now time.Time) time.Time {
 		gap += time.Duration(rand.Float64() * jitter * float64(gap))
 	}
 	at := f.last.Add(gap)
-	switch last := f.session.Deadline().Add(settleFor - settleSpare); {
-	case f.tokens != nil || f.write != nil:
-		if at.After(last) && now.Before(last) {
-			at = last // the last try is not to come too late
-		}
-	case snap.State == session.Pending && at.After(snap.Expires):
+	if !inHand && snap.State == session.Pending && at.After(snap.Expires) {
 		at = snap.Expires // to say that it is over, not to poll
 	}
 	if at.Before(now) {

@@ -22,8 +22,6 @@ const (
 	workers = 32
 	// sweepEvery is how often sessions that ran out are written down.
 	sweepEvery = 30 * time.Second
-	// closeGrace is how long Close waits for requests under way.
-	closeGrace = 5 * time.Second
 )
 
 // Config says what a keeper works on.
@@ -91,12 +89,12 @@ func (k *Keeper) Use(client *idp.Client) { k.client.Store(client) }
 // Client returns the client in use.
 func (k *Keeper) Client() *idp.Client { return k.client.Load() }
 
-// Close begins no more work, waits a little for what is under way, and returns
-// when all has ended. Sign-ins that are not decided stay pending in the store:
+// Close begins no more work, lets a request under way come to its end, and
+// returns when all has ended. Sign-ins that are not decided stay pending in the store:
 // whoever hears from their client next goes on. Close is for calling once.
 func (k *Keeper) Close() {
 	close(k.closing)
-	late := time.AfterFunc(closeGrace, k.abort)
+	late := time.AfterFunc(k.client.Load().Timeout()+time.Second, k.abort)
 	k.done.Wait()
 	late.Stop()
 	k.abort()
