@@ -53,7 +53,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *
 	if a.Login != nil && header["Retry-After"] == nil {
 		setRetryAfter(w, a.Login.Interval)
 	}
-	if status == http.StatusUnauthorized && header["WWW-Authenticate"] == nil && header["Www-Authenticate"] == nil {
+	if status == http.StatusUnauthorized && header["Www-Authenticate"] == nil {
 		header.Set("WWW-Authenticate", `Bearer realm="device_auth"`)
 	}
 	if status == http.StatusUnauthorized && isGRPC(r) {

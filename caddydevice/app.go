@@ -165,7 +165,7 @@ func (a *App) Stop() error { return nil }
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var errs []error
+	errs := make([]error, 0, len(a.engines))
 	for key, b := range a.engines {
 		b.unbind(a)
 		errs = append(errs, releaseEngine(key))

@@ -82,7 +82,7 @@ func (c cookiePolicy) set(w http.ResponseWriter, key session.Key) {
 func (c cookiePolicy) clear(w http.ResponseWriter) { c.write(w, "", -1) }
 
 func (c cookiePolicy) write(w http.ResponseWriter, value string, maxAge int) {
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // G124: without Secure only where newCookiePolicy allows that
 		Name: c.name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: c.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})

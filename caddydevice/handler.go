@@ -3,6 +3,7 @@
 package caddydevice
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -168,7 +169,6 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // out of reach does not keep Caddy from starting.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
-	h.unloaded = ctx.Done()
 	h.setDefaults()
 	if err := h.resolvePlaceholders(); err != nil {
 		return err
@@ -177,6 +177,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	h.unloaded = closing(ctx, server)
 	if err := h.provisionHTTP(server); err != nil {
 		return err
 	}
@@ -187,6 +188,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = appIface.(*App)
 	h.engine, err = h.app.engineFor(h.resolved)
 	return err
+}
+
+// closing is closed when the server begins to shut down: Caddy cancels ctx only
+// once all answers are through, and those that stay open would keep it waiting.
+func closing(ctx context.Context, server *caddyhttp.Server) <-chan struct{} {
+	if server == nil {
+		return ctx.Done()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	server.RegisterOnShutdown(cancel)
+	return ctx.Done()
 }
 
 // setDefaults fills what the configuration leaves out.

@@ -24,11 +24,15 @@ type answerRow struct {
 }
 
 var answerRows = []answerRow{
-	{name: "no credential, curl", request: plain(curlHeaders), status: 401, body: "enter the code\n\nWDJB-0001\n", starts: 1, cookie: true,
-		header: map[string]string{"WWW-Authenticate": `Bearer realm="device_auth"`, "Retry-After": "5", "Cache-Control": "no-store"}},
+	{
+		name: "no credential, curl", request: plain(curlHeaders), status: 401, body: "enter the code\n\nWDJB-0001\n", starts: 1, cookie: true,
+		header: map[string]string{"WWW-Authenticate": `Bearer realm="device_auth"`, "Retry-After": "5", "Cache-Control": "no-store"},
+	},
 	{name: "no credential, JSON", request: plain(jsonHeaders), status: 401, body: `"session":"dvc_`, starts: 1, cookie: true},
-	{name: "no credential, browser", request: plain(browserHeaders), status: 401, body: "<svg", starts: 1, cookie: true,
-		header: map[string]string{"Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}},
+	{
+		name: "no credential, browser", request: plain(browserHeaders), status: 401, body: "<svg", starts: 1, cookie: true,
+		header: map[string]string{"Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff"},
+	},
 	{name: "no credential, old browser", request: plain(map[string]string{"Accept": "text/html"}), status: 401, body: "<svg", starts: 1, cookie: true},
 	{name: "no credential, fetch", request: plain(fetchHeaders), status: 401, body: "https://api.example.com/.device/login"},
 	{name: "no credential, HEAD", request: method("HEAD", curlHeaders), status: 401},
@@ -38,10 +42,14 @@ var answerRows = []answerRow{
 	{name: "no credential, prefetch", request: plain(with(browserHeaders, "Sec-Purpose", "prefetch")), status: 401},
 	{name: "no credential, XHR", request: plain(with(curlHeaders, "X-Requested-With", "XMLHttpRequest")), status: 401},
 	{name: "no credential, WebSocket", request: plain(with(curlHeaders, "Connection", "Upgrade", "Upgrade", "websocket")), status: 401},
-	{name: "no credential, gRPC", request: method("POST", with(curlHeaders, "Content-Type", "application/grpc")), status: 401,
-		header: map[string]string{"Grpc-Status": "16"}},
-	{name: "no credential, preflight", request: method("OPTIONS", with(curlHeaders, "Origin", "https://evil.test", "Access-Control-Request-Method", "POST")), status: 401,
-		header: map[string]string{"Access-Control-Allow-Origin": ""}},
+	{
+		name: "no credential, gRPC", request: method("POST", with(curlHeaders, "Content-Type", "application/grpc")), status: 401,
+		header: map[string]string{"Grpc-Status": "16"},
+	},
+	{
+		name: "no credential, preflight", request: method("OPTIONS", with(curlHeaders, "Origin", "https://evil.test", "Access-Control-Request-Method", "POST")), status: 401,
+		header: map[string]string{"Access-Control-Allow-Origin": ""},
+	},
 
 	{name: "active terminal key as bearer", request: keyed((*gate).terminal, bearer), status: 200, passes: true},
 	{name: "active terminal key in a jar", request: inCookie((*gate).terminal, curlHeaders), status: 200, passes: true},
@@ -53,8 +61,10 @@ var answerRows = []answerRow{
 	{name: "claimed browser key of a fetch", request: inCookie((*gate).kiosk, fetchHeaders), status: 200, passes: true},
 	{name: "browser key as bearer", request: keyed((*gate).kiosk, bearer), status: 401, body: "not known", header: invalidToken},
 
-	{name: "unknown bearer", request: func(*gate) request { return request{target: "/", header: bearer(session.NewKey().Reveal())} }, status: 401,
-		body: "/.device/login", header: invalidToken},
+	{
+		name: "unknown bearer", request: func(*gate) request { return request{target: "/", header: bearer(session.NewKey().Reveal())} }, status: 401,
+		body: "/.device/login", header: invalidToken,
+	},
 	{name: "malformed bearer", request: func(*gate) request { return request{target: "/", header: bearer("dvc_short")} }, status: 401, header: invalidToken},
 	{name: "unknown cookie, curl", request: func(g *gate) request {
 		return request{target: "/", header: g.cookieOf(curlHeaders, session.NewKey().Reveal())}
@@ -67,12 +77,16 @@ var answerRows = []answerRow{
 		return key
 	}, curlHeaders), status: 401, body: "was declined", starts: 1, cookie: true},
 
-	{name: "pending bearer", request: keyed(func(g *gate) string { return g.begun(curlHeaders) }, bearer), status: 401, body: "WDJB-0001",
-		header: map[string]string{"Retry-After": "5"}},
+	{
+		name: "pending bearer", request: keyed(func(g *gate) string { return g.begun(curlHeaders) }, bearer), status: 401, body: "WDJB-0001",
+		header: map[string]string{"Retry-After": "5"},
+	},
 	{name: "pending cookie of a browser", request: inCookie(func(g *gate) string { return g.begun(browserHeaders) }, browserHeaders), status: 401, body: "WDJB-0001"},
 	{name: "approved, not claimed, fetch", request: inCookie(approvedKiosk, fetchHeaders), status: 401, body: "Load this page in the browser window"},
-	{name: "approved, not claimed, navigation", request: inCookie(approvedKiosk, browserHeaders), status: 303, cookie: true,
-		header: map[string]string{"Location": "/hello?a=b"}},
+	{
+		name: "approved, not claimed, navigation", request: inCookie(approvedKiosk, browserHeaders), status: 303, cookie: true,
+		header: map[string]string{"Location": "/hello?a=b"},
+	},
 	{name: "approved, not claimed, prefetch", request: inCookie(approvedKiosk, with(browserHeaders, "Purpose", "prefetch")), status: 401},
 
 	{name: "bad bearer and good cookie", request: func(g *gate) request {
@@ -259,8 +273,10 @@ func TestMatcher(t *testing.T) {
 	if got := g.upstream.Header.Get("Cookie"); got != "a=b; c=d" {
 		t.Errorf("other cookies became %q", got)
 	}
-	for _, target := range []string{"/api/x", "/api/", "/x/../api/x", "//api/x", "/x/..%2fapi/x", `/x%5c..%5capi/x`, "/x/..;/api/x", "/x/%252e%252e/api/x", "/api;a/x", "/API/x", "/api%2fx", "/%3f/../api;a/secret",
-		"/api;a/x%252f..%252f..%252f../../secret", "/api%5csecret%5c..;", "/api/../public", "/api/%2e%2e/public"} {
+	for _, target := range []string{
+		"/api/x", "/api/", "/x/../api/x", "//api/x", "/x/..%2fapi/x", `/x%5c..%5capi/x`, "/x/..;/api/x", "/x/%252e%252e/api/x", "/api;a/x", "/API/x", "/api%2fx", "/%3f/../api;a/secret",
+		"/api;a/x%252f..%252f..%252f../../secret", "/api%5csecret%5c..;", "/api/../public", "/api/%2e%2e/public",
+	} {
 		if resp := g.do(request{target: target, header: fetchHeaders}); resp.StatusCode != http.StatusUnauthorized || g.upstream != nil {
 			t.Errorf("%s: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
 		}

@@ -62,8 +62,12 @@ func (h *Handler) besides(other *Handler) error {
 		name      string
 		one, both any
 	}{
-		{"path_prefix", h.PathPrefix, other.PathPrefix}, {"session", h.Session, other.Session}, {"limits", h.Limits, other.Limits},
-		{"public_url", h.PublicURL, other.PublicURL}, {"insecure_cookie", h.InsecureCookie, other.InsecureCookie}, {"start", h.StartRaw, other.StartRaw},
+		{"path_prefix", h.PathPrefix, other.PathPrefix},
+		{"session", h.Session, other.Session},
+		{"limits", h.Limits, other.Limits},
+		{"public_url", h.PublicURL, other.PublicURL},
+		{"insecure_cookie", h.InsecureCookie, other.InsecureCookie},
+		{"start", h.StartRaw, other.StartRaw},
 	} {
 		if !reflect.DeepEqual(setting.one, setting.both) {
 			return fmt.Errorf("two gates with the same issuer and client_id on one site differ in %s: they are one gate, so make that equal", setting.name)

@@ -3,7 +3,7 @@
 package caddydevice
 
 import (
-	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -79,6 +79,7 @@ func (h *Handler) outcome(w http.ResponseWriter, r *http.Request, s *session.Ses
 	case session.Pending:
 		setRetryAfter(w, time.Second)
 		a = h.instructions(r, s, snap, session.Key{})
+	default: // over: the state says it all
 	}
 	return h.answer(w, r, waitStatus[snap.State], a)
 }
@@ -153,13 +154,13 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Sess
 			return true
 		}
 		line := (&page.Login{Expires: snap.Expires}).ProgressLine()
-		_, err := fmt.Fprint(w, line)
+		_, err := io.WriteString(w, line)
 		return err == nil && flush() == nil
 	})
 	if r.Context().Err() != nil {
 		return nil
 	}
-	fmt.Fprintf(w, "\n%s", h.lastWords(r, s, key))
+	_, _ = io.WriteString(w, "\n"+h.lastWords(r, s, key)) //nolint:gosec // G705: it is text/plain with nosniff
 	return nil
 }
 

@@ -61,8 +61,15 @@ func TestLivesAreExact(t *testing.T) {
 func TestIndexPartsDoNotRunTogether(t *testing.T) {
 	seen := map[store.Index][]string{}
 	for _, parts := range [][]string{
-		{"sub"}, {"sub", ""}, {"sub", "", ""}, {"sub", "ab", "c"}, {"sub", "a", "bc"}, {"sub", "abc"},
-		{"sid", "ab", "c"}, {"sub", "a\x00b", "c"}, {"suba", "b", "c"},
+		{"sub"},
+		{"sub", ""},
+		{"sub", "", ""},
+		{"sub", "ab", "c"},
+		{"sub", "a", "bc"},
+		{"sub", "abc"},
+		{"sid", "ab", "c"},
+		{"sub", "a\x00b", "c"},
+		{"suba", "b", "c"},
 	} {
 		ix := store.NewIndex(parts[0], parts[1:]...)
 		if other, ok := seen[ix]; ok {

@@ -51,7 +51,7 @@ func run(ctx context.Context, caddyfile string, args []string, out, errOut io.Wr
 	if err != nil {
 		return 2 // the flag package has said why
 	}
-	d, err := start(p, withPorts(caddyfile, p))
+	d, err := start(p, withPorts(caddyfile, p)) //nolint:contextcheck // what ends the demo must not cut its ending short
 	if err != nil {
 		fmt.Fprintln(errOut, "demo:", err)
 		return 1
@@ -64,7 +64,7 @@ func run(ctx context.Context, caddyfile string, args []string, out, errOut io.Wr
 	case err = <-d.failed:
 		fmt.Fprintln(errOut, "demo:", err)
 	}
-	if stopErr := d.stop(); stopErr != nil {
+	if stopErr := d.stop(); stopErr != nil { //nolint:contextcheck // the same
 		fmt.Fprintln(errOut, "demo:", stopErr)
 		return 1
 	}

@@ -60,14 +60,14 @@ func start(p ports, caddyfile string) (_ *demo, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer gate.Close()
+	defer func() { _ = gate.Close() }() // closing twice is no harm
 	if err := d.serve(p.upstream, "upstream", echo.New()); err != nil {
 		return nil, err
 	}
 	if err := d.serve(p.idp, "idp", provider); err != nil {
 		return nil, err
 	}
-	gate.Close()
+	_ = gate.Close()
 	return d, d.startCaddy(caddyfile)
 }
 
@@ -88,7 +88,7 @@ func privateData() (string, error) {
 func address(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
 
 func listen(port int, flagName string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", address(port))
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address(port))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("port %d is in use by another program: end that one, or choose another port with -%s <port>", port, flagName)
 	}
@@ -143,11 +143,11 @@ func (d *demo) stop() error {
 	defer cancel()
 	for _, server := range d.servers {
 		if server.Shutdown(ctx) != nil {
-			server.Close() // a client that does not let go; the demo is over for it
+			_ = server.Close() // a client that does not let go; the demo is over for it
 		}
 	}
 	if d.dir != "" {
-		errs = append(errs, os.RemoveAll(d.dir))
+		errs = append(errs, os.RemoveAll(d.dir)) //nolint:gosec // G703: made by os.MkdirTemp
 	}
 	return errors.Join(errs...)
 }

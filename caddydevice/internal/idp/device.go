@@ -219,8 +219,10 @@ func readToken(rep reply) Answer {
 		if !known {
 			outcome = Failed
 		}
-		return Answer{Outcome: outcome, Interval: time.Duration(t.Interval),
-			Err: fmt.Errorf("status %d: %s: %s", rep.status, words(word), words(string(t.ErrorDescription)))}
+		return Answer{
+			Outcome: outcome, Interval: time.Duration(t.Interval),
+			Err: fmt.Errorf("status %d: %s: %s", rep.status, words(word), words(string(t.ErrorDescription))),
+		}
 	}
 	switch {
 	case rep.status < 200 || rep.status > 299:

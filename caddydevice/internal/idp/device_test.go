@@ -29,8 +29,10 @@ func device(change func(map[string]any)) idptest.Reply {
 func TestAuthorize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		da, err := authorize(t, device(func(map[string]any) {}))
-		want := DeviceAuthorization{DeviceCode: "device-canary-1", UserCode: "WDJB-0001", VerificationURI: issuer + "/activate",
-			VerificationURIComplete: issuer + "/activate?user_code=WDJB-0001", ExpiresIn: 10 * time.Minute, Interval: 5 * time.Second}
+		want := DeviceAuthorization{
+			DeviceCode: "device-canary-1", UserCode: "WDJB-0001", VerificationURI: issuer + "/activate",
+			VerificationURIComplete: issuer + "/activate?user_code=WDJB-0001", ExpiresIn: 10 * time.Minute, Interval: 5 * time.Second,
+		}
 		if err != nil || da != want {
 			t.Errorf("%+v, %v", da, err)
 		}

@@ -143,8 +143,7 @@ func (c *Client) postForm(ctx context.Context, md *metadata, endpoint string, fo
 // withoutURL drops the URL that net/http puts into its errors: the method and
 // the host are known, and a URL of an IdP's making has no place in a log.
 func withoutURL(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		return ue.Err
 	}
 	return err
@@ -170,7 +169,7 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	if s, err := strconv.Atoi(v); err == nil {
-		return max(0, min(time.Duration(s), 24*3600)*time.Second)
+		return time.Duration(max(0, min(s, 24*3600))) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil {
 		return max(0, min(time.Until(at), 24*time.Hour))

@@ -197,6 +197,7 @@ func (k *Keeper) heed(f *flow, snap *session.Snapshot, ans idp.Answer) bool {
 		if !time.Now().Before(snap.Expires) {
 			return k.end(f, idp.Expired, session.Expired, session.CodeExpired)
 		}
+	default: // Failed; Transient is dealt with above
 	}
 	return k.end(f, ans.Outcome, session.Failed, session.ProviderError)
 }

@@ -51,8 +51,12 @@ func TestSlowDown(t *testing.T) {
 		gaps    []time.Duration
 		stored  time.Duration
 	}{
-		{"adds five seconds each time, for good", []idptest.Reply{pending, slow, pending, slow, pending},
-			[]time.Duration{1500 * ms, 6500 * ms, 6500 * ms, 11500 * ms, 11500 * ms, 11500 * ms}, 11 * time.Second},
+		{
+			"adds five seconds each time, for good",
+			[]idptest.Reply{pending, slow, pending, slow, pending},
+			[]time.Duration{1500 * ms, 6500 * ms, 6500 * ms, 11500 * ms, 11500 * ms, 11500 * ms},
+			11 * time.Second,
+		},
 		{"asks for more", []idptest.Reply{asks(30), pending}, []time.Duration{30500 * ms, 30500 * ms}, 30 * time.Second},
 		{"asks for less than five more", []idptest.Reply{asks(2), pending}, []time.Duration{6500 * ms, 6500 * ms}, 6 * time.Second},
 		{"asks for nonsense", []idptest.Reply{asks(-5), pending}, []time.Duration{6500 * ms, 6500 * ms}, 6 * time.Second},
@@ -133,8 +137,10 @@ func TestTimeoutBacksOffAndRecovers(t *testing.T) {
 		})
 		r.watched(5*time.Second, 10*time.Minute)
 		time.Sleep(5 * time.Minute)
-		want := []time.Duration{10*time.Second + 11*time.Second, 10*time.Second + 22*time.Second, 10*time.Second + 44*time.Second,
-			5500 * ms, 5500 * ms} // the first answer takes the back-off away
+		want := []time.Duration{
+			10*time.Second + 11*time.Second, 10*time.Second + 22*time.Second, 10*time.Second + 44*time.Second,
+			5500 * ms, 5500 * ms,
+		} // the first answer takes the back-off away
 		mu.Lock()
 		defer mu.Unlock()
 		for i, w := range want {

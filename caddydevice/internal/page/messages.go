@@ -39,8 +39,10 @@ var messages = map[Status]map[string]message{
 	},
 	Active: {
 		"": {"Signed in", "You are signed in.", ""},
-		"navigate": {"Signed in", "The sign-in was approved, but this browser has not finished it.",
-			"Load this page in the browser window itself to go on."},
+		"navigate": {
+			"Signed in", "The sign-in was approved, but this browser has not finished it.",
+			"Load this page in the browser window itself to go on.",
+		},
 	},
 	Denied: {
 		"": {"Sign-in declined", "The sign-in was declined.", "If you want to sign in, start again and approve it."},
@@ -49,12 +51,18 @@ var messages = map[Status]map[string]message{
 		"": {"Code expired", "Nobody approved the sign-in in time, so its code has expired.", "Start again to get a new code."},
 	},
 	Failed: {
-		"": {"Sign-in failed", "The identity provider did not let this sign-in finish.",
-			"Start again; if it fails again, ask the operator of this site to look at its log."},
-		"setup": {"Sign-in failed", "The identity provider refused to start a sign-in for this site.",
-			"Ask the operator of this site to look at its log."},
-		"tokens": {"Sign-in failed", "The identity provider's answer could not be trusted, so nobody was signed in.",
-			"Ask the operator of this site to look at its log."},
+		"": {
+			"Sign-in failed", "The identity provider did not let this sign-in finish.",
+			"Start again; if it fails again, ask the operator of this site to look at its log.",
+		},
+		"setup": {
+			"Sign-in failed", "The identity provider refused to start a sign-in for this site.",
+			"Ask the operator of this site to look at its log.",
+		},
+		"tokens": {
+			"Sign-in failed", "The identity provider's answer could not be trusted, so nobody was signed in.",
+			"Ask the operator of this site to look at its log.",
+		},
 	},
 	Ended: {
 		"":              {"Signed out", "This sign-in is over.", signInAgain},
@@ -69,8 +77,10 @@ var messages = map[Status]map[string]message{
 	},
 	Forbidden: {
 		"": {"Not allowed", "You are signed in, but you may not see this.", "Ask the operator of this site for access, or sign in as someone else."},
-		"identity_too_large": {"Not allowed", "You are signed in, but what the identity provider says about you does not fit into a request.",
-			"Ask the operator of this site: upstream_headers names a claim that is too large."},
+		"identity_too_large": {
+			"Not allowed", "You are signed in, but what the identity provider says about you does not fit into a request.",
+			"Ask the operator of this site: upstream_headers names a claim that is too large.",
+		},
 		"cross_origin": {"Refused", "This request comes from a page of another site.", "Open this site itself and try from there."},
 		"start":        {"Not allowed", "A sign-in cannot be started from here.", "Ask the operator of this site from where it can."},
 	},
@@ -86,8 +96,10 @@ var messages = map[Status]map[string]message{
 	Required: {
 		"":        {"Sign in", "You have to sign in to see this.", "Start a sign-in."},
 		"unknown": {"Sign in", "This session key is not known here, or no longer.", "Start a new sign-in."},
-		"cookie": {"No cookie", "This browser did not keep the sign-in's cookie, so it cannot be recognised.",
-			"Allow cookies for this site; a private window or a kiosk profile may drop them. Then start again."},
+		"cookie": {
+			"No cookie", "This browser did not keep the sign-in's cookie, so it cannot be recognised.",
+			"Allow cookies for this site; a private window or a kiosk profile may drop them. Then start again.",
+		},
 	},
 	Invalid: {
 		"":              {"Bad request", "This request cannot be understood.", "Check the address."},

@@ -62,8 +62,10 @@ func pending() *Answer {
 }
 
 func signedIn() *Answer {
-	return &Answer{Status: Active, Site: "api.example.com", LogoutPath: "/.device/logout",
-		User: &User{Name: "alice", Subject: "u-1", Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour)}}
+	return &Answer{
+		Status: Active, Site: "api.example.com", LogoutPath: "/.device/logout",
+		User: &User{Name: "alice", Subject: "u-1", Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour)},
+	}
 }
 
 func TestForms(t *testing.T) {

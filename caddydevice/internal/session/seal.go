@@ -110,14 +110,13 @@ func unseal(k Key, rec store.Record) ([]byte, error) {
 
 // associated encodes what a body is bound to, each part with its length.
 func associated(rec store.Record) []byte {
-	var b bytes.Buffer
+	var b []byte
 	for _, part := range []string{rec.ID, rec.Kind, rec.Site, rec.Provider} {
-		binary.Write(&b, binary.BigEndian, uint64(len(part)))
-		b.WriteString(part)
+		b = binary.BigEndian.AppendUint64(b, uint64(len(part)))
+		b = append(b, part...)
 	}
-	binary.Write(&b, binary.BigEndian, rec.Created.UnixNano())
-	binary.Write(&b, binary.BigEndian, rec.Version)
-	return b.Bytes()
+	b = binary.BigEndian.AppendUint64(b, uint64(rec.Created.UnixNano()))
+	return binary.BigEndian.AppendUint64(b, rec.Version)
 }
 
 // record makes the stored form of a snapshot.
@@ -159,16 +158,20 @@ func (snap *Snapshot) body() *body {
 	}
 	b := &body{State: snap.State, Expires: snap.Expires, Idle: snap.idle, Life: snap.lifetime, Successor: snap.successor.Reveal(), From: snap.from}
 	if l := snap.Login; l != nil {
-		b.Login = &loginBody{DeviceCode: l.DeviceCode.Reveal(), UserCode: l.UserCode, URI: l.VerificationURI,
-			Complete: l.VerificationURIComplete, Interval: l.Interval}
+		b.Login = &loginBody{
+			DeviceCode: l.DeviceCode.Reveal(), UserCode: l.UserCode, URI: l.VerificationURI,
+			Complete: l.VerificationURIComplete, Interval: l.Interval,
+		}
 	}
 	if id := snap.Identity; id != nil {
 		claims, err := json.Marshal(id.Claims)
 		if err != nil {
 			claims = json.RawMessage("{}") // cannot be: they were decoded from JSON
 		}
-		b.Identity = &identityBody{Issuer: id.Issuer, Subject: id.Subject, SID: id.SessionID, Claims: claims,
-			AccessToken: id.AccessToken.Reveal(), RefreshToken: id.RefreshToken.Reveal(), IDToken: id.IDToken.Reveal(), Since: id.Since}
+		b.Identity = &identityBody{
+			Issuer: id.Issuer, Subject: id.Subject, SID: id.SessionID, Claims: claims,
+			AccessToken: id.AccessToken.Reveal(), RefreshToken: id.RefreshToken.Reveal(), IDToken: id.IDToken.Reveal(), Since: id.Since,
+		}
 	}
 	return b
 }
@@ -213,8 +216,10 @@ func (snap *Snapshot) fill(b *body) error {
 		snap.successor = Key{secret.String(b.Successor)}
 	}
 	if l := b.Login; l != nil {
-		snap.Login = &Login{DeviceCode: secret.String(l.DeviceCode), UserCode: l.UserCode, VerificationURI: l.URI,
-			VerificationURIComplete: l.Complete, Interval: l.Interval}
+		snap.Login = &Login{
+			DeviceCode: secret.String(l.DeviceCode), UserCode: l.UserCode, VerificationURI: l.URI,
+			VerificationURIComplete: l.Complete, Interval: l.Interval,
+		}
 	}
 	if id := b.Identity; id != nil {
 		claims := map[string]any{}
@@ -223,9 +228,11 @@ func (snap *Snapshot) fill(b *body) error {
 		if err := dec.Decode(&claims); err != nil {
 			return fmt.Errorf("%w: claims", ErrSealed)
 		}
-		snap.Identity = &Identity{Issuer: id.Issuer, Subject: id.Subject, SessionID: id.SID, Claims: claims,
+		snap.Identity = &Identity{
+			Issuer: id.Issuer, Subject: id.Subject, SessionID: id.SID, Claims: claims,
 			AccessToken: secret.String(id.AccessToken), RefreshToken: secret.String(id.RefreshToken),
-			IDToken: secret.String(id.IDToken), Since: id.Since}
+			IDToken: secret.String(id.IDToken), Since: id.Since,
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,7 +98,7 @@ func (s suite) get(id string) store.Record {
 
 func (s suite) wantMissing(id string) {
 	s.Helper()
-	if _, err := s.Get(context.Background(), id); err != store.ErrNotFound {
+	if _, err := s.Get(context.Background(), id); !errors.Is(err, store.ErrNotFound) {
 		s.Errorf("get of what is not there: %v, want ErrNotFound", err)
 	}
 }

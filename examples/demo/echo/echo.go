@@ -53,7 +53,7 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy",
 		"default-src 'none'; style-src 'nonce-"+s.Nonce+"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	body.WriteTo(w)
+	_, _ = body.WriteTo(w)
 }
 
 func look(r *http.Request) seen {
@@ -120,7 +120,7 @@ func (s seen) writeText(w io.Writer) {
 	fmt.Fprintf(&b, "%s %s\n", s.Method, s.URI)
 	writeFields(&b, "Identity headers", s.Identity)
 	writeFields(&b, "Other headers", s.Headers)
-	io.WriteString(w, b.String())
+	_, _ = io.WriteString(w, b.String())
 }
 
 func writeFields(b *strings.Builder, title string, fields []field) {

@@ -69,7 +69,7 @@ func (b *browsers) start(w http.ResponseWriter, old browser, u *user) browser {
 	b.byID[br.id] = br
 	b.mu.Unlock()
 
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // G124: plain HTTP on loopback, where Secure cannot be
 		Name: browserCookie, Value: br.id, Path: pathPages, MaxAge: int(browserLife / time.Second),
 		// Lax and not Strict: the person comes here by a link on the gate's page.
 		HttpOnly: true, SameSite: http.SameSiteLaxMode,

@@ -203,7 +203,7 @@ func (p *pages) decide(w http.ResponseWriter, r *http.Request, br browser) {
 		return
 	}
 	var err error
-	done := view{}
+	var done view
 	switch r.PostFormValue("decision") {
 	case "approve":
 		err = p.devices.approve(code, br.user.subject, br.signedIn)
@@ -256,5 +256,5 @@ func (p *pages) show(w http.ResponseWriter, status int, name string, v view) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	page.WriteTo(w)
+	_, _ = page.WriteTo(w)
 }
