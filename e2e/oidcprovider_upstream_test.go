@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -48,43 +50,52 @@ func (s *stage) forgedHeaders(t *testing.T, key string) {
 	}
 }
 
-// forgedTrailers announces trailers of our names, beside one of its own.
+// forgedTrailers sends trailers of our names, announced and not.
 func (s *stage) forgedTrailers(t *testing.T, key string) {
-	req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, s.gate.URL()+"/trailer", io.NopCloser(strings.NewReader("body")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	req.ContentLength = -1
-	req.Trailer = http.Header{"Remote-User": {"mallory"}, "Remote_user": {"mallory"}, "X-Checksum": {"abc"}}
-	resp := s.do(t, req)
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("status %d", resp.StatusCode)
-	}
-	saw := s.upstreamSaw("/trailer")
-	if len(saw) != 1 || saw[0].BodyLength != 4 {
-		t.Fatalf("the upstream saw %+v", saw)
-	}
-	wantAlice(t, saw[0])
-	if saw[0].Trailer.Get("X-Checksum") != "abc" || len(saw[0].Trailer) != 1 {
-		t.Errorf("the upstream saw the trailers %v", saw[0].Trailer)
+	for name, announced := range map[string]string{
+		"announced":   "Trailer: Remote-User, Remote_User, X-Checksum\r\n",
+		"unannounced": "",
+		"in part":     "Trailer: X-Checksum\r\nTE: trailers\r\n",
+	} {
+		before := len(s.upstreamSaw("/trailer"))
+		status := s.raw(t, "POST /trailer HTTP/1.1\r\nHost: localhost:"+s.gate.Port()+"\r\n"+bearer(key)+"\r\n"+announced+
+			"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Checksum: abc\r\nRemote-User: mallory\r\nRemote_User: mallory\r\n\r\n")
+		saw := s.upstreamSaw("/trailer")[before:]
+		if status != http.StatusOK || len(saw) != 1 || saw[0].BodyLength != 4 {
+			t.Fatalf("%s: status %d, the upstream saw %+v", name, status, saw)
+		}
+		wantAlice(t, saw[0])
+		for field := range saw[0].Trailer {
+			if field != "X-Checksum" {
+				t.Errorf("%s: the upstream saw the trailer %s", name, field)
+			}
+		}
 	}
 }
 
-// do sends what curl cannot.
-func (s *stage) do(t *testing.T, req *http.Request) *http.Response {
+// raw sends what no client program would, and returns the answer's status.
+func (s *stage) raw(t *testing.T, request string) int {
 	t.Helper()
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	resp, err := transport.RoundTrip(req)
+	var d net.Dialer
+	c, err := d.DialContext(s.ctx, "tcp", "localhost:"+s.gate.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if deadline, ok := s.ctx.Deadline(); ok {
+		if err := c.SetDeadline(deadline); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		t.Fatal(err)
-	}
-	return resp
+	return resp.StatusCode
 }
 
 func (s *stage) otherCookies(t *testing.T, key string) {

@@ -84,7 +84,7 @@ func (w *window) code(t *testing.T) string {
 	return found[1]
 }
 
-var scriptStart = regexp.MustCompile(`var wait = ("[^"]*"), to = ("[^"]*"), reload = ("[^"]*");`)
+var scriptStart = regexp.MustCompile(`var wait = ("(?:[^"\\]|\\.)*"), to = ("(?:[^"\\]|\\.)*"), reload = ("(?:[^"\\]|\\.)*");`)
 
 // script returns what the page's script is given.
 func (w *window) script(t *testing.T) (wait, to, reload string) {
