@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/time/rate"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -24,6 +25,10 @@ import (
 func init() {
 	caddy.RegisterModule(new(Handler))
 }
+
+// troubleEvery is how often the log repeats what every request meets while the
+// identity provider or the store is in trouble.
+const troubleEvery = 10 * time.Second
 
 // Handler lets a request pass only once a person has approved it by the OAuth
 // 2.0 device authorization grant (RFC 8628). A client that is not signed in
@@ -124,6 +129,7 @@ type Handler struct {
 	crossCheck *http.CrossOriginProtection
 	unloaded   <-chan struct{}
 	onceXFF    sync.Once
+	trouble    *rate.Sometimes // for what every request could say again
 }
 
 // Limits bound what one client may do.
@@ -178,6 +184,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.unloaded = closing(ctx, server)
+	h.trouble = &rate.Sometimes{First: 3, Interval: troubleEvery}
 	if err := h.provisionHTTP(server); err != nil {
 		return err
 	}

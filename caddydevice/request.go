@@ -27,7 +27,7 @@ func isBrowser(r *http.Request) bool {
 // fetch metadata (old WebKit, plain HTTP) the Accept header has to do.
 func isNavigation(r *http.Request) bool {
 	h := r.Header
-	if r.Method != http.MethodGet || h["Purpose"] != nil || h["Sec-Purpose"] != nil || h["X-Moz"] != nil {
+	if r.Method != http.MethodGet || isPrefetch(r) {
 		return false
 	}
 	if h["Sec-Fetch-Site"] != nil || h["Sec-Fetch-Dest"] != nil {
@@ -47,11 +47,27 @@ var noStartMethods = map[string]bool{http.MethodHead: true, http.MethodOptions: 
 // is whether it asks for the login path.
 func (h *Handler) mayStart(r *http.Request, login bool) bool {
 	if isBrowser(r) {
-		return isNavigation(r) || (login && (r.Method == http.MethodGet || r.Method == http.MethodPost) && h.isSameOrigin(r))
+		return isNavigation(r) || (login && isFetchOrForm(r) && h.isSameOrigin(r))
 	}
-	return !noStartMethods[r.Method] && !isUpgrade(r) && !isGRPC(r) && !neverStart[r.URL.Path] &&
-		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") &&
-		r.Header["Purpose"] == nil && r.Header["Sec-Purpose"] == nil
+	return !noStartMethods[r.Method] && !isUpgrade(r) && !isGRPC(r) && !neverStart[r.URL.Path] && !isPrefetch(r) &&
+		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
+}
+
+// isPrefetch reports whether the answer may never be looked at.
+func isPrefetch(r *http.Request) bool {
+	return r.Header["Purpose"] != nil || r.Header["Sec-Purpose"] != nil || r.Header["X-Moz"] != nil
+}
+
+// isFetchOrForm reports whether a page's script, or a button of it, made the
+// request: an image or a frame that points to the login path is neither.
+func isFetchOrForm(r *http.Request) bool {
+	switch dest := r.Header.Get("Sec-Fetch-Dest"); r.Method {
+	case http.MethodGet:
+		return (dest == "" || dest == "empty") && !isPrefetch(r)
+	case http.MethodPost:
+		return dest == "" || dest == "empty" || dest == "document"
+	}
+	return false
 }
 
 // isSameOrigin reports whether a page of this origin made the request: by

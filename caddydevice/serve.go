@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -218,8 +217,8 @@ func (h *Handler) refuseBearer(w http.ResponseWriter, r *http.Request, over *ses
 // fault answers what is not the client's fault: 503, and every cookie stays.
 // What it was goes to the log only.
 func (h *Handler) fault(w http.ResponseWriter, r *http.Request, doing string, err error) error {
-	if c := h.logger.Check(zapcore.ErrorLevel, "request cannot be decided"); c != nil {
-		c.Write(zap.String("doing", doing), zap.Error(err))
-	}
+	h.trouble.Do(func() {
+		h.logger.Error("request cannot be decided", zap.String("doing", doing), zap.Error(err))
+	})
 	return h.unavailable(w, r, "store", 0)
 }

@@ -136,8 +136,10 @@ func (h *Handler) takeStart(r *http.Request) (detail string, wait time.Duration,
 func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) error {
 	var away *idp.UnavailableError
 	if !errors.As(err, &away) {
-		h.logger.Error("the identity provider refused to start a sign-in: check client_id, client_secret, and that the device grant is on for this client",
-			zap.String("issuer", h.resolved.Issuer), zap.Error(err))
+		h.trouble.Do(func() {
+			h.logger.Error("the identity provider refused to start a sign-in: check client_id, client_secret, and that the device grant is on for this client",
+				zap.String("issuer", h.resolved.Issuer), zap.Error(err))
+		})
 		setRetryAfter(w, slowReload)
 		a := &page.Answer{Status: page.Failed, Detail: "setup"}
 		if isNavigation(r) {
@@ -151,7 +153,9 @@ func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) 
 		}
 		h.engine.rest(away.RetryAfter)
 	}
-	h.logger.Warn("the identity provider cannot be asked", zap.String("issuer", h.resolved.Issuer), zap.Error(err), zap.Duration("retry_after", away.RetryAfter))
+	h.trouble.Do(func() {
+		h.logger.Warn("the identity provider cannot be asked", zap.String("issuer", h.resolved.Issuer), zap.Error(err), zap.Duration("retry_after", away.RetryAfter))
+	})
 	return h.unavailable(w, r, "idp", away.RetryAfter)
 }
 
