@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 // notes what it gets.
 type gate struct {
 	*Handler
-	t        *testing.T
+	t        testing.TB
 	idp      *idptest.Provider
 	upstream *http.Request // the last request that passed
 	body     string
@@ -52,7 +52,7 @@ type gate struct {
 
 // newGate provisions a handler as Caddy does; cfg adds to the least
 // configuration, in JSON words.
-func newGate(t *testing.T, cfg map[string]any) *gate {
+func newGate(t testing.TB, cfg map[string]any) *gate {
 	t.Helper()
 	provider := idptest.New("")
 	server := httptest.NewServer(provider)
@@ -66,7 +66,7 @@ func newGate(t *testing.T, cfg map[string]any) *gate {
 }
 
 // provision loads a handler, and an app with the given configuration.
-func provision(t *testing.T, cfg, app map[string]any) *Handler {
+func provision(t testing.TB, cfg, app map[string]any) *Handler {
 	t.Helper()
 	h, err := tryProvision(t, cfg, app)
 	if err != nil {
@@ -75,7 +75,7 @@ func provision(t *testing.T, cfg, app map[string]any) *Handler {
 	return h
 }
 
-func tryProvision(t *testing.T, cfg, app map[string]any) (*Handler, error) {
+func tryProvision(t testing.TB, cfg, app map[string]any) (*Handler, error) {
 	t.Helper()
 	config := &caddy.Config{Logging: quiet, Admin: &caddy.AdminConfig{Disabled: true}, AppsRaw: caddy.ModuleMap{}}
 	if app != nil {
@@ -97,7 +97,7 @@ func tryProvision(t *testing.T, cfg, app map[string]any) (*Handler, error) {
 // quiet drops Caddy's log.
 var quiet = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output":"discard"}`)}}}}
 
-func mustJSON(t *testing.T, v any) json.RawMessage {
+func mustJSON(t testing.TB, v any) json.RawMessage {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {

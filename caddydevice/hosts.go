@@ -97,6 +97,9 @@ func (p *hostPolicy) siteOf(r *http.Request) string {
 // hostname takes the port and the brackets of an IPv6 address off a Host field
 // (RFC 9110 §7.2); "" where it is not well formed.
 func hostname(field string) string {
+	if !strings.ContainsAny(field, ":[]") {
+		return field
+	}
 	host, port, err := net.SplitHostPort(field)
 	if err != nil {
 		host, port, err = net.SplitHostPort(field + ":0")
@@ -140,8 +143,9 @@ func certmagicMatch(host, pattern string) bool {
 // wellFormedHost accepts a host name or an IP address, and nothing that could
 // mean something else in a URL, a page or a terminal.
 func wellFormedHost(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return !strings.Contains(host, "%")
+	if strings.Contains(host, ":") {
+		addr, err := netip.ParseAddr(host)
+		return err == nil && addr.Zone() == ""
 	}
 	if host == "" || len(host) > 253 {
 		return false

@@ -28,7 +28,7 @@ func TestShapes(t *testing.T) {
 		{name: "frame", header: map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe", "Accept": html}, browser: true},
 		{name: "fetch of the own origin", header: map[string]string{"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, browser: true, login: true},
 		{name: "fetch of another origin", header: map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, browser: true},
-		{name: "image", header: map[string]string{"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, browser: true, login: true},
+		{name: "image", header: map[string]string{"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, browser: true},
 		{name: "old browser", header: map[string]string{"Accept": html}, browser: true, navigation: true, start: true, login: true},
 		{name: "old browser's XHR", header: map[string]string{"Accept": html, "X-Requested-With": "XMLHttpRequest"}, browser: true},
 		{name: "old browser's CORS", header: map[string]string{"Accept": html, "Origin": "https://evil.test"}, browser: true},
