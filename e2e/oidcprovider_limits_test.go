@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/caddydevice/device-auth/e2e/internal/browser"
@@ -20,22 +19,26 @@ var startless = map[string][]string{
 	"CORS request":            {"-H", "Origin: https://other.example"},
 	"prefetch":                {"-H", "Sec-Purpose: prefetch", "-H", "Accept: text/html"},
 	"prefetch, old":           {"-H", "Purpose: prefetch", "-H", "Accept: text/html"},
+	"prefetch of a page":      {"-H", "Sec-Fetch-Site: same-origin", "-H", "Sec-Fetch-Mode: no-cors", "-H", "Sec-Fetch-Dest: empty", "-H", "Sec-Purpose: prefetch"},
 	"prefetch of a program":   {"-H", "Sec-Purpose: prefetch;prerender"},
 	"image":                   {"-H", "Sec-Fetch-Site: same-origin", "-H", "Sec-Fetch-Mode: no-cors", "-H", "Sec-Fetch-Dest: image"},
 	"frame":                   {"-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Mode: navigate", "-H", "Sec-Fetch-Dest: iframe", "-H", "Accept: text/html"},
 	"fetch of a page":         {"-H", "Sec-Fetch-Site: same-origin", "-H", "Sec-Fetch-Mode: cors", "-H", "Sec-Fetch-Dest: empty"},
 	"form of a page":          {"-X", "POST", "-H", "Sec-Fetch-Site: same-origin", "-H", "Sec-Fetch-Mode: navigate", "-H", "Sec-Fetch-Dest: document", "-H", "Accept: text/html"},
-	"image of an old browser": {"-H", "Referer: http://localhost/"},
+	"image of an old browser": {"-H", "Accept: image/*", "-H", "Referer: http://localhost/"},
 	"WebSocket":               {"-H", "Connection: Upgrade", "-H", "Upgrade: websocket"},
 	"gRPC":                    {"-X", "POST", "-H", "Content-Type: application/grpc"},
 }
+
+// mayLogin are those that a page of this site may send to the login path.
+var mayLogin = map[string]bool{"fetch of a page": true, "form of a page": true}
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, plan{caddyfile: oneSite(deviceAuth(""))}) // the default: 10 a minute
 	for name, args := range startless {
 		s.wantNoStart(t, name, "/", args)
-		if name != "fetch of a page" && name != "form of a page" && !strings.HasPrefix(name, "image of") { // these may, at the login path
+		if !mayLogin[name] {
 			s.wantNoStart(t, name+" of login", "/.device/login", args)
 		}
 	}
@@ -80,7 +83,7 @@ func TestLimits(t *testing.T) {
 func (s *stage) wantNoStart(t *testing.T, name, path string, args []string) {
 	t.Helper()
 	before := len(s.rec.Starts())
-	got := s.get(t, path, append(args, "-H", "X-Test: "+name)...)
+	got := s.get(t, path, append(args, "-H", "X-Test: "+name, "--max-time", "10")...)
 	if got.Status != 401 && !(path == "/.device/login" && (got.Status == 405 || got.Status == 403)) {
 		t.Errorf("%s: status %d\n%s", name, got.Status, got.Body)
 	}

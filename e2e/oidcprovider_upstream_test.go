@@ -15,7 +15,7 @@ import (
 
 func TestUpstream(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, plan{})
+	s := newStage(t, plan{caddyfile: lenient(deviceAuth("", manyStarts))})
 	key := s.signIn(t)
 	t.Run("headers", func(t *testing.T) { s.forgedHeaders(t, key) })
 	t.Run("trailers", func(t *testing.T) { s.forgedTrailers(t, key) })
@@ -40,12 +40,14 @@ func (s *stage) forgedHeaders(t *testing.T, key string) {
 		for _, line := range lines {
 			args = append(args, "-H", line)
 		}
-		got := s.get(t, "/forged", args...)
-		wantStatus(t, got, 200)
-		seen := echo(t, got.Body)
-		wantAlice(t, seen)
-		if all := strings.Join(seen.RawHeader, "\n"); strings.Contains(all, "mallory") || strings.Contains(all, "wheel") {
-			t.Errorf("%q: the upstream saw %q", lines, seen.RawHeader)
+		for _, server := range s.bothServers() {
+			got := s.curl(t, append(args, server+"/forged")...)
+			wantStatus(t, got, 200)
+			seen := echo(t, got.Body)
+			wantAlice(t, seen)
+			if all := strings.Join(seen.RawHeader, "\n"); strings.Contains(all, "mallory") || strings.Contains(all, "wheel") {
+				t.Errorf("%q: the upstream saw %q", lines, seen.RawHeader)
+			}
 		}
 	}
 }
