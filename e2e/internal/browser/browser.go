@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -122,9 +123,7 @@ func (b *Browser) NewRequest(ctx context.Context, t testing.TB, method, address,
 			req.Header.Set(name, value)
 		}
 	}
-	for name, values := range b.Extra {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, b.Extra)
 	return req
 }
 
@@ -162,9 +161,7 @@ func (b *Browser) Try(req *http.Request) (*Page, error) {
 func (b *Browser) Submit(ctx context.Context, t testing.TB, p *Page, form *htmlform.Form, pressed *htmlform.Button, values url.Values) *Page {
 	t.Helper()
 	all := form.Values(pressed)
-	for name, v := range values {
-		all[name] = v
-	}
+	maps.Copy(all, values)
 	if form.Method == http.MethodGet {
 		u := *form.Action
 		u.RawQuery = all.Encode()

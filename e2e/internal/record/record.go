@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -239,9 +240,7 @@ func (r *Recorder) unanswered(_ http.ResponseWriter, req *http.Request, _ error)
 }
 
 func (r *Recorder) answerInPlace(w http.ResponseWriter, req *http.Request, n *note, a *Answer) {
-	for name, values := range a.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.Header)
 	if w.Header().Get("Content-Type") == "" {
 		w.Header().Set("Content-Type", "application/json")
 	}
