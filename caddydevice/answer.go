@@ -66,26 +66,25 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *
 	return nil
 }
 
-// unavailable answers 503; an HTML page tries again by itself.
-func (h *Handler) unavailable(w http.ResponseWriter, r *http.Request, detail string, after time.Duration) error {
+// later answers what passes by itself: a program hears when to ask again, and
+// an HTML page does so.
+func (h *Handler) later(w http.ResponseWriter, r *http.Request, status int, a *page.Answer, after time.Duration) error {
 	after = max(after, retrySoon)
 	setRetryAfter(w, after)
-	a := &page.Answer{Status: page.Unavailable, Detail: detail}
 	if isNavigation(r) {
 		a.Reload, a.ReloadAfter = arrivedURI(r), after
 	}
-	return h.answer(w, r, http.StatusServiceUnavailable, a)
+	return h.answer(w, r, status, a)
+}
+
+// unavailable answers 503.
+func (h *Handler) unavailable(w http.ResponseWriter, r *http.Request, detail string, after time.Duration) error {
+	return h.later(w, r, http.StatusServiceUnavailable, &page.Answer{Status: page.Unavailable, Detail: detail}, after)
 }
 
 // limited answers 429.
 func (h *Handler) limited(w http.ResponseWriter, r *http.Request, detail string, after time.Duration) error {
-	after = max(after, retrySoon)
-	setRetryAfter(w, after)
-	a := &page.Answer{Status: page.Limited, Detail: detail}
-	if isNavigation(r) {
-		a.Reload, a.ReloadAfter = arrivedURI(r), after
-	}
-	return h.answer(w, r, http.StatusTooManyRequests, a)
+	return h.later(w, r, http.StatusTooManyRequests, &page.Answer{Status: page.Limited, Detail: detail}, after)
 }
 
 // setRetryAfter writes whole seconds, rounded up.
@@ -93,14 +92,9 @@ func setRetryAfter(w http.ResponseWriter, d time.Duration) {
 	w.Header().Set("Retry-After", strconv.Itoa(int((d+time.Second-1)/time.Second)))
 }
 
-// instruct shows a sign-in under way. key is there where this answer made it:
-// then it goes into the cookie, and a terminal's into the body too.
-func (h *Handler) instruct(w http.ResponseWriter, r *http.Request, s *session.Session, snap *session.Snapshot, key session.Key, status int) error {
-	a := h.instructions(r, s, snap, key)
-	if key != (session.Key{}) {
-		h.cookie.set(w, key)
-	}
-	return h.answer(w, r, status, a)
+// instruct shows a sign-in under way to the client that started it.
+func (h *Handler) instruct(w http.ResponseWriter, r *http.Request, s *session.Session, snap *session.Snapshot) error {
+	return h.answer(w, r, http.StatusUnauthorized, h.instructions(r, s, snap, session.Key{}))
 }
 
 // firstInstructions are those of a sign-in that was just started; over is why

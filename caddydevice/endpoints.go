@@ -207,7 +207,7 @@ func (h *Handler) getSession(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case snap.State == session.Pending:
 		h.engine.keeper.Seen(s)
-		return h.instruct(w, r, s, snap, session.Key{}, http.StatusUnauthorized)
+		return h.instruct(w, r, s, snap)
 	case s.Claimable(snap):
 		return h.claim(w, r, s, arrivedURI(r))
 	case snap.State == session.Active:

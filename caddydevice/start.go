@@ -140,12 +140,7 @@ func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) 
 			h.logger.Error("the identity provider refused to start a sign-in: check client_id, client_secret, and that the device grant is on for this client",
 				zap.String("issuer", h.resolved.Issuer), zap.Error(err))
 		})
-		setRetryAfter(w, slowReload)
-		a := &page.Answer{Status: page.Failed, Detail: "setup"}
-		if isNavigation(r) {
-			a.Reload, a.ReloadAfter = arrivedURI(r), slowReload
-		}
-		return h.answer(w, r, http.StatusBadGateway, a)
+		return h.later(w, r, http.StatusBadGateway, &page.Answer{Status: page.Failed, Detail: "setup"}, slowReload)
 	}
 	if away.Busy {
 		if away.RetryAfter == 0 {
