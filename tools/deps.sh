@@ -5,34 +5,42 @@
 # 0 only when everything is there.
 set -u
 cd "$(dirname "$0")/.." || exit 1
+PATH=$PWD/bin/node/node_modules/node/bin:$PATH
 
-# command, Debian package
-needs='gcc gcc
-curl curl
-zbarimg zbar-tools
-node nodejs
-npm npm'
+lacks() { ! command -v "$1" >/dev/null 2>&1; }
 
-missing() {
-	echo "$needs" | while read -r command package; do
-		command -v "$command" >/dev/null 2>&1 || printf ' %s' "$package"
-	done
+node_too_old() { [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; }
+
+# need <command> <Debian package>: npm comes last, since some builds of nodejs
+# bring it along
+missing=""
+need() {
+	lacks "$1" || return 0
+	if [ "$(id -u)" = 0 ] && ! lacks apt-get; then
+		echo "installing $2"
+		[ -n "${updated:-}" ] || apt-get update -qq
+		updated=1
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+	fi
+	lacks "$1" && missing="$missing $2"
 }
+need gcc build-essential
+need curl curl
+need zbarimg zbar-tools
+need node nodejs
+need npm npm
+if [ -n "$missing" ]; then
+	echo "missing:$missing (Debian's names; install them and run this again)"
+	exit 1
+fi
 
-packages=$(missing)
-if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-	echo "installing:$packages"
-	# shellcheck disable=SC2086 # a list of packages
-	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages libc6-dev; } >/dev/null || exit 1
-	packages=$(missing)
-fi
-if [ -n "$packages" ]; then
-	echo "missing:$packages (Debian's names; install them and run this again)"
-	exit 1
-fi
-if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
-	echo "missing: Node.js 20 or newer (this is $(node --version))"
-	exit 1
+# Debian 12 has Node.js 18, which the identity provider does not run on
+if node_too_old; then
+	npm install --prefix bin/node --no-save --no-audit --no-fund --loglevel=error node@22 || exit 1
+	if node_too_old; then
+		echo "missing: Node.js 20 or newer (this is $(node --version))"
+		exit 1
+	fi
 fi
 
 # the identity provider's packages, exactly as locked

@@ -4,6 +4,7 @@
 # with NOTHING_LEFT_OUT=1 that is a failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
+PATH=$PWD/bin/node/node_modules/node/bin:$PATH # where deps.sh puts a newer one
 
 failed=""
 left_out=""
