@@ -37,6 +37,7 @@ fi
 # Debian 12 has Node.js 18, which the identity provider does not run on
 if node_too_old; then
 	npm install --prefix bin/node --no-save --no-audit --no-fund --loglevel=error node@22 || exit 1
+	hash -r # the shell remembers where the old one was
 	if node_too_old; then
 		echo "missing: Node.js 20 or newer (this is $(node --version))"
 		exit 1
