@@ -18,7 +18,7 @@ run() {
 
 race=-race
 if ! lacks=$(tools/deps.sh); then
-	left_out="e2e, the tests against a real identity provider: $lacks"
+	left_out="e2e, the tests against a real identity provider: $(echo "$lacks" | tail -n 1)"
 	command -v gcc >/dev/null 2>&1 || {
 		race=""
 		left_out="$left_out
