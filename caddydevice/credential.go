@@ -59,7 +59,7 @@ func parseAuthorization(field string) credential {
 		key = value
 	case len(field) > len("Basic") && strings.EqualFold(field[:len("Basic")], "Basic"):
 		pair, strict := decodeBasic(field)
-		meant = strings.Contains(pair, session.KeyPrefix)
+		meant = meant || strings.Contains(pair, session.KeyPrefix)
 		if strict {
 			_, key, _ = strings.Cut(pair, ":")
 		}

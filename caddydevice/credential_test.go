@@ -39,6 +39,7 @@ func TestAuthorizationForms(t *testing.T) {
 		{"netrc, scheme in capitals", "BASIC " + basic("me", key)[6:], fromBearer},
 		{"key as user", basic(key, "x"), badBearer},
 		{"password around a key", basic("me", "x"+key), badBearer},
+		{"basic, not encoded", "Basic " + key, badBearer},
 		{"basic without padding", "Basic " + strings.TrimRight(basic("xy", key)[6:], "="), badBearer},
 		{"basic after a tab", "Basic\t" + basic("xy", key)[6:], badBearer},
 		{"basic with blanks", "Basic  " + basic("xy", key)[6:] + " ", badBearer},

@@ -48,8 +48,11 @@ func (h *Handler) serveReserved(w http.ResponseWriter, r *http.Request, name str
 			return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "cross_origin"})
 		}
 		// not every writer has deadlines; the size is bounded in any case
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTimeout))
-		if err := r.ParseForm(); err != nil {
+		deadlines := http.NewResponseController(w)
+		_ = deadlines.SetReadDeadline(time.Now().Add(formTimeout))
+		err := r.ParseForm()
+		_ = deadlines.SetReadDeadline(time.Time{})
+		if err != nil {
 			return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "form"})
 		}
 	}
@@ -163,7 +166,7 @@ func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if old != nil {
-		if err := old.End(r.Context(), session.Ended, session.Replaced); err != nil {
+		if err := h.replace(r, old); err != nil {
 			h.logger.Warn("a replaced sign-in could not be ended; it runs out by itself", zap.Error(err))
 		}
 	}
@@ -172,6 +175,14 @@ func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
 		return redirect(w, h.linksFor(r).login(h.destination(r), 1))
 	}
 	return h.answer(w, r, http.StatusOK, h.firstInstructions(r, s, key, nil))
+}
+
+// replace ends the session whose key the client is about to lose.
+func (h *Handler) replace(r *http.Request, old *session.Session) error {
+	if old.Now().State == session.Pending {
+		return old.End(r.Context(), session.Ended, session.Replaced)
+	}
+	return h.engine.table.SignOut(r.Context(), old)
 }
 
 // getQR draws the caller's own code.

@@ -131,23 +131,22 @@ func (e *engine) Destruct() error {
 	return err
 }
 
-// settled logs what became of a sign-in: one line for each that was started.
+// settled logs what became of a sign-in.
 func (e *engine) settled(s *session.Session, r keeper.Result) {
-	fields := []zap.Field{
-		zap.String("session", s.ID().Short()), zap.String("outcome", r.Outcome.String()), zap.Int("polls", r.Polls),
-		zap.Duration("after", time.Since(s.Created())),
-	}
 	snap := s.Now()
+	fields := []zap.Field{
+		zap.String("session", s.ID().Short()), zap.String("state", string(snap.State)), zap.String("reason", string(snap.Reason)),
+		zap.Int("polls", r.Polls), zap.Duration("after", time.Since(s.Created())),
+	}
 	if snap.Identity != nil {
 		fields = append(fields, zap.String("sub", snap.Identity.Subject))
 	}
 	logger := e.logger.Load()
-	switch r.Outcome {
-	case idp.Invalid, idp.Failed:
-		logger.Error("sign-in failed", append(fields, zap.String("state", string(snap.State)), zap.Error(r.Err))...)
-	default:
-		logger.Info("sign-in ended", append(fields, zap.String("state", string(snap.State)))...)
+	if r.Outcome == idp.Invalid || r.Outcome == idp.Failed {
+		logger.Error("sign-in failed", append(fields, zap.Error(r.Err))...)
+		return
 	}
+	logger.Info("sign-in ended", fields...)
 }
 
 // rest stops new sign-ins until the identity provider wants to be asked again.

@@ -129,7 +129,8 @@ type Handler struct {
 	crossCheck *http.CrossOriginProtection
 	unloaded   <-chan struct{}
 	onceXFF    sync.Once
-	trouble    *rate.Sometimes // for what every request could say again
+	trouble    *rate.Sometimes // for what every start could say again
+	faults     *rate.Sometimes // the same for every request
 }
 
 // Limits bound what one client may do.
@@ -185,6 +186,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.unloaded = closing(ctx, server)
 	h.trouble = &rate.Sometimes{First: 3, Interval: troubleEvery}
+	h.faults = &rate.Sometimes{First: 3, Interval: troubleEvery}
 	if err := h.provisionHTTP(server); err != nil {
 		return err
 	}

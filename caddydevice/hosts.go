@@ -184,7 +184,8 @@ func (h *Handler) linksFor(r *http.Request) links {
 	return l
 }
 
-// to returns a reserved path with a destination.
+// login is the login path with a destination, and how often a page has loaded
+// itself.
 func (l links) login(to string, again int) string {
 	q := url.Values{}
 	if to != "" && to != "/" {

@@ -3,6 +3,7 @@
 package caddydevice
 
 import (
+	"encoding/hex"
 	"net/http"
 	"net/url"
 	"path"
@@ -11,23 +12,23 @@ import (
 
 // protects reports whether the request needs a sign-in: where the user's
 // matcher matches it, or would match it the way some upstream may read its
-// path. A path that servers read in different ways is never open by accident.
+// path.
 func (h *Handler) protects(r *http.Request) (bool, error) {
-	if h.matchers == nil {
+	if h.matchers == nil || !strings.HasPrefix(r.URL.Path, "/") {
 		return true, nil
 	}
 	matched, err := h.matchers.AnyMatchWithError(r)
 	if matched || err != nil || plainPath(r.URL) {
 		return matched, err
 	}
-	paths, clear := readings(r.URL)
-	if !clear {
+	paths, ok := readings(r.URL)
+	if !ok {
 		return true, nil
 	}
-	for _, path := range paths {
+	for _, reading := range paths {
 		// a shallow copy: a matcher looks, and changes nothing
 		other := *r
-		other.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
+		other.URL = &url.URL{Path: reading, RawQuery: r.URL.RawQuery}
 		if matched, err := h.matchers.AnyMatchWithError(&other); matched || err != nil {
 			return matched, err
 		}
@@ -46,46 +47,84 @@ func plainPath(u *url.URL) bool {
 const decodings = 3
 
 // readings are the paths that servers may make of a URL's: with more or fewer
-// layers of percent-encoding taken off, backslashes taken for slashes or not,
-// and parameters cut off each segment (Tomcat: /a;x=y/b is /a/b), before
-// decoding or after, or not. clear is false where the path has dot segments,
-// or an encoded NUL, ? or # in any reading: some servers resolve or cut there
-// and others do not, and no client that means well sends them.
-func readings(u *url.URL) (paths []string, clear bool) {
+// layers of percent-encoding taken off; backslashes taken for slashes or not;
+// parameters cut off each segment (Tomcat: /a;x=y/b is /a/b), before decoding
+// or after, or not; what follows an encoded ? or # cut off or not; and what
+// follows // taken for a host or not. ok is false where any of them has dot
+// segments or a NUL: some servers resolve or cut there and others do not, and
+// clients resolve dots before they ask.
+func readings(u *url.URL) (paths []string, ok bool) {
 	seen := map[string]bool{}
+	add := func(reading string) {
+		slash := strings.HasSuffix(reading, "/")
+		reading = path.Clean("/" + reading)
+		if slash && reading != "/" {
+			reading += "/"
+		}
+		if !seen[reading] {
+			seen[reading] = true
+			paths = append(paths, reading)
+		}
+	}
 	for _, layer := range []string{u.EscapedPath(), cutParameters(u.EscapedPath())} {
 		for range decodings + 1 {
 			for _, slashed := range []string{layer, strings.ReplaceAll(layer, `\`, "/")} {
-				for _, p := range []string{slashed, cutParameters(slashed)} {
-					if !hasNoTricks(p) {
+				for _, reading := range []string{slashed, cutParameters(slashed)} {
+					if hasDots(reading) || strings.Contains(reading, "\x00") {
 						return nil, false
 					}
-					if p = path.Clean("/" + p); !seen[p] {
-						seen[p] = true
-						paths = append(paths, p, p+"/")
+					add(reading)
+					add(afterHost(reading))
+					if i := strings.IndexAny(reading, "?#"); i >= 0 {
+						add(reading[:i])
 					}
 				}
 			}
-			decoded, err := url.PathUnescape(layer)
-			if err != nil || decoded == layer {
-				break
-			}
-			layer = decoded
+			layer = decodeOnce(layer)
 		}
 	}
 	return paths, true
 }
 
-func hasNoTricks(p string) bool {
-	if strings.ContainsAny(p, "?#\x00") {
-		return false
-	}
-	for segment := range strings.SplitSeq(p, "/") {
+// hasDots reports whether a segment is . or .., also where a ? or # that was
+// encoded ends it.
+func hasDots(p string) bool {
+	for segment := range strings.FieldsFuncSeq(p, func(c rune) bool { return c == '/' || c == '?' || c == '#' }) {
 		if segment == "." || segment == ".." {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
+}
+
+// afterHost is what is left of a path that begins with two slashes for a
+// server that takes it for a reference with a host (RFC 3986 §4.2).
+func afterHost(p string) string {
+	rest, ok := strings.CutPrefix(p, "//")
+	if !ok {
+		return p
+	}
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		return rest[i:]
+	}
+	return "/"
+}
+
+// decodeOnce takes one layer of percent-encoding off. What is no encoding
+// stays as it is, as lenient servers leave it.
+func decodeOnce(p string) string {
+	var b strings.Builder
+	for i := 0; i < len(p); i++ {
+		if p[i] == '%' && i+2 < len(p) {
+			if c, err := hex.DecodeString(p[i+1 : i+3]); err == nil {
+				b.WriteByte(c[0])
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(p[i])
+	}
+	return b.String()
 }
 
 // cutParameters takes the parameters off each segment (RFC 3986 §3.3).

@@ -19,6 +19,10 @@ import (
 // ServeHTTP implements caddyhttp.MiddlewareHandler. The first two steps are
 // for every request of the block, the others for those that are protected.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if r.URL.Opaque != "" {
+		// a target like x:/path has no path here, but the upstream gets it all
+		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "target"})
+	}
 	if name, ok := h.reserved(r); ok {
 		return h.serveReserved(w, r, name)
 	}
@@ -33,8 +37,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.hideCredentials(r)
 		return next.ServeHTTP(w, r)
 	}
-	if h.passed(r) != nil {
-		return h.forward(w, r, next, h.passed(r))
+	if who := h.passed(r); who != nil {
+		return h.forward(w, r, next, who)
 	}
 	cred := h.credentialOf(r)
 	s, err := h.identify(r, cred)
@@ -217,7 +221,7 @@ func (h *Handler) refuseBearer(w http.ResponseWriter, r *http.Request, over *ses
 // fault answers what is not the client's fault: 503, and every cookie stays.
 // What it was goes to the log only.
 func (h *Handler) fault(w http.ResponseWriter, r *http.Request, doing string, err error) error {
-	h.trouble.Do(func() {
+	h.faults.Do(func() {
 		h.logger.Error("request cannot be decided", zap.String("doing", doing), zap.Error(err))
 	})
 	return h.unavailable(w, r, "store", 0)

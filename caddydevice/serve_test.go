@@ -5,6 +5,7 @@ package caddydevice
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -275,7 +276,7 @@ func TestMatcher(t *testing.T) {
 	}
 	for _, target := range []string{
 		"/api/x", "/api/", "/x/../api/x", "//api/x", "/x/..%2fapi/x", `/x%5c..%5capi/x`, "/x/..;/api/x", "/x/%252e%252e/api/x", "/api;a/x", "/API/x", "/api%2fx", "/%3f/../api;a/secret",
-		"/api;a/x%252f..%252f..%252f../../secret", "/api%5csecret%5c..;", "/api/../public", "/api/%2e%2e/public",
+		"/api;a/x%252f..%252f..%252f../../secret", "/api%5csecret%5c..;", "/api/../public", "/api/%2e%2e/public", "//x/api/x", "/%5cx/api/x",
 	} {
 		if resp := g.do(request{target: target, header: fetchHeaders}); resp.StatusCode != http.StatusUnauthorized || g.upstream != nil {
 			t.Errorf("%s: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
@@ -288,5 +289,45 @@ func TestMatcher(t *testing.T) {
 	}
 	if resp := g.do(request{target: "/.device/login", header: browserHeaders}); resp.StatusCode != http.StatusOK || !strings.Contains(g.body, "<svg") {
 		t.Errorf("the login path: %d", resp.StatusCode)
+	}
+}
+
+// TestTargetsWithoutAPath: Go reads no path out of these, but the upstream
+// would get them whole.
+func TestTargetsWithoutAPath(t *testing.T) {
+	g := newGate(t, map[string]any{"match": []any{map[string]any{"path": []string{"/api/*"}}}})
+	for _, target := range []string{"x:http://localhost/api/secret", "http:api/secret", "x:/api/secret", "x:api"} {
+		r := newRequest(t, "/", curlHeaders)
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.URL, r.RequestURI = u, target
+		if resp := g.send(r); g.upstream != nil || (resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusUnauthorized) {
+			t.Errorf("%s: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
+		}
+	}
+	for _, path := range []string{"", "*", "api/x"} {
+		r := newRequest(t, "/", fetchHeaders)
+		r.URL = &url.URL{Path: path}
+		if resp := g.send(r); g.upstream != nil || resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("path %q: %d, upstream reached: %t", path, resp.StatusCode, g.upstream != nil)
+		}
+	}
+}
+
+// TestNegatedMatcher: what is open stays open in every harmless spelling.
+func TestNegatedMatcher(t *testing.T) {
+	open := []string{"/.well-known/security.txt", "*.css", "/wiki/*", "/pub/*"}
+	g := newGate(t, map[string]any{"match": []any{map[string]any{"not": []any{map[string]any{"path": open}}}}})
+	for _, target := range []string{"/.well-known/security.txt", "/a/%40scope/x.css", "/assets//x.css", "/wiki/x%20y", "/pub/a%20b", "/pub/a%2fb", "/pub/a;v=1"} {
+		if resp := g.do(request{target: target, header: fetchHeaders}); resp.StatusCode != http.StatusOK || g.upstream == nil {
+			t.Errorf("%s: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
+		}
+	}
+	for _, target := range []string{"/", "/admin", "/pub/../admin", "/pub/..;/admin", "/pub%5c..%5cadmin", "/admin/x.css%2f..", "/admin%00.css", "/wiki", "/admin%23/x.css", "/admin%3fx.css"} {
+		if resp := g.do(request{target: target, header: fetchHeaders}); resp.StatusCode != http.StatusUnauthorized || g.upstream != nil {
+			t.Errorf("%s: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
+		}
 	}
 }

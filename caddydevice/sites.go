@@ -6,26 +6,44 @@ package caddydevice
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // checkSites refuses gates of one site that would take each other's sign-ins
-// away. A site is a top-level route of a server, as the Caddyfile makes them.
+// away. Top-level routes of a server are of one site where they are for a host
+// in common, or for any host.
 func checkSites(httpApp *caddyhttp.App) error {
+	type placed struct {
+		gate  *Handler
+		hosts []string // nil: any
+	}
 	for name, server := range httpApp.Servers {
+		var all []placed
 		for _, route := range server.Routes {
-			gates := gatesIn(caddyhttp.RouteList{route})
-			for i := range gates {
-				for j := range i {
-					if err := gates[j].besides(gates[i]); err != nil {
+			hosts := hostsOf(route.MatcherSets)
+			for _, gate := range gatesIn(caddyhttp.RouteList{route}) {
+				for _, other := range all {
+					if !oneSite(hosts, other.hosts) {
+						continue
+					}
+					if err := other.gate.besides(gate); err != nil {
 						return fmt.Errorf("server %s: device_auth: %w", name, err)
 					}
 				}
+				all = append(all, placed{gate, hosts})
 			}
 		}
 	}
 	return nil
+}
+
+func oneSite(a, b []string) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return slices.ContainsFunc(a, func(host string) bool { return slices.Contains(b, host) })
 }
 
 // gatesIn finds the handlers of a route and of the routes inside it.

@@ -148,6 +148,9 @@ func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) 
 		}
 		h.engine.rest(away.RetryAfter)
 	}
+	if r.Context().Err() != nil {
+		return h.unavailable(w, r, "idp", 0) // the client hung up, which is no trouble of the provider's
+	}
 	h.trouble.Do(func() {
 		h.logger.Warn("the identity provider cannot be asked", zap.String("issuer", h.resolved.Issuer), zap.Error(err), zap.Duration("retry_after", away.RetryAfter))
 	})

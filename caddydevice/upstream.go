@@ -135,6 +135,7 @@ func (u *upstreamHeaders) set(r *http.Request, claims map[string]any) bool {
 		caddyhttp.SetVar(r.Context(), headersVar, set)
 	}
 	for _, h := range u.headers {
+		delete(r.Header, h.name) // what an earlier gate says of somebody else
 		claim, ok := claimAt(claims, h.path)
 		if !ok {
 			continue

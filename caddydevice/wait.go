@@ -39,7 +39,7 @@ func (h *Handler) getWait(w http.ResponseWriter, r *http.Request) error {
 	if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
 		return h.answer(w, r, http.StatusNotAcceptable, &page.Answer{Status: page.Invalid, Detail: "unsupported"})
 	}
-	s, cred, done, err := h.own(w, r)
+	s, _, done, err := h.own(w, r)
 	if done {
 		return err
 	}
@@ -51,7 +51,7 @@ func (h *Handler) getWait(w http.ResponseWriter, r *http.Request) error {
 		if !ok {
 			return h.limited(w, r, "waits", retrySoon)
 		}
-		s = h.await(r, s, cred.key, timeout, nil)
+		s = h.await(r, s, timeout, nil)
 		end()
 	}
 	return h.outcome(w, r, s)
@@ -75,7 +75,9 @@ func (h *Handler) outcome(w http.ResponseWriter, r *http.Request, s *session.Ses
 	a := &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}
 	switch snap.State {
 	case session.Active:
-		a = signedIn(snap)
+		if !s.Claimable(snap) { // else the key opens nothing, not even a name
+			a = signedIn(snap)
+		}
 	case session.Pending:
 		setRetryAfter(w, time.Second)
 		a = h.instructions(r, s, snap, session.Key{})
@@ -104,7 +106,7 @@ func (h *Handler) beginWatch(s *session.Session) (end func(), ok bool) {
 // timeout has passed, the client is gone, or the configuration is replaced:
 // then the client is to come back. progress, where given, is called now and
 // then; it ends the wait by returning false.
-func (h *Handler) await(r *http.Request, s *session.Session, key session.Key, timeout time.Duration, progress func(*session.Snapshot) bool) *session.Session {
+func (h *Handler) await(r *http.Request, s *session.Session, timeout time.Duration, progress func(*session.Snapshot) bool) *session.Session {
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(progressEvery)
@@ -116,11 +118,9 @@ func (h *Handler) await(r *http.Request, s *session.Session, key session.Key, ti
 		}
 		select {
 		case <-snap.Next():
-			// another node may have written it: then there is a newer object
-			if newer, err := h.engine.table.Lookup(r.Context(), key, h.hosts.siteOf(r)); err == nil {
-				s = newer
-			}
+			s = h.newest(r, s)
 		case <-tick.C:
+			s = h.newest(r, s)
 			if progress != nil && !progress(s.Now()) {
 				return s
 			}
@@ -132,6 +132,16 @@ func (h *Handler) await(r *http.Request, s *session.Session, key session.Key, ti
 			return s
 		}
 	}
+}
+
+// newest returns the session as it is known now: where another node has
+// written it there is a newer object.
+func (h *Handler) newest(r *http.Request, s *session.Session) *session.Session {
+	newer, err := h.engine.table.Current(r.Context(), s)
+	if err != nil {
+		return s // tried again at the next tick
+	}
+	return newer
 }
 
 // stream writes instructions to a terminal and stays open: a whole line now
@@ -149,7 +159,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Sess
 	if a.BeginText(w) != nil || flush() != nil {
 		return nil // nobody is left to read
 	}
-	s = h.await(r, s, key, time.Hour, func(snap *session.Snapshot) bool {
+	s = h.await(r, s, time.Hour, func(snap *session.Snapshot) bool {
 		if snap.Login == nil {
 			return true
 		}

@@ -4,7 +4,6 @@
 package idp
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -123,12 +122,6 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// Issuer returns the configured issuer.
-func (c *Client) Issuer() string { return c.cfg.Issuer }
-
-// ClientID returns the configured client id.
-func (c *Client) ClientID() string { return c.cfg.ClientID }
-
 // Timeout returns the bound on each request.
 func (c *Client) Timeout() time.Duration { return c.cfg.Timeout }
 
@@ -174,10 +167,4 @@ func (c *Client) scope(md *metadata) string {
 		}
 	}
 	return strings.Join(scopes, " ")
-}
-
-// Ready reports whether the identity provider is known, asking it if need be.
-func (c *Client) Ready(ctx context.Context) error {
-	_, err := c.metadata(ctx)
-	return err
 }

@@ -218,6 +218,9 @@ func readToken(rep reply) Answer {
 		outcome, known := outcomeOf[word]
 		if !known {
 			outcome = Failed
+			if busy(rep.status) {
+				outcome = Transient // something in between, in its own words
+			}
 		}
 		return Answer{
 			Outcome: outcome, Interval: time.Duration(t.Interval),

@@ -57,11 +57,20 @@ func (c *Client) metadata(ctx context.Context) (*metadata, error) {
 	if md := d.good.Load(); md != nil && time.Since(md.fetched) < discoveryMaxAge {
 		return md, nil
 	}
-	select {
-	case d.turn <- struct{}{}:
-		defer func() { <-d.turn }()
-	case <-ctx.Done():
-		return nil, &UnavailableError{RetryAfter: discoveryFirstBackoff, Err: ctx.Err()}
+	if old := d.good.Load(); old != nil {
+		select {
+		case d.turn <- struct{}{}:
+			defer func() { <-d.turn }()
+		default:
+			return old, nil // somebody is asking; the old one will do
+		}
+	} else {
+		select {
+		case d.turn <- struct{}{}:
+			defer func() { <-d.turn }()
+		case <-ctx.Done():
+			return nil, &UnavailableError{RetryAfter: discoveryFirstBackoff, Err: ctx.Err()}
+		}
 	}
 	old := d.good.Load()
 	if old != nil && time.Since(old.fetched) < discoveryMaxAge {

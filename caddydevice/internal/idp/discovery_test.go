@@ -30,7 +30,7 @@ func TestDiscoveryIsLazyAndKept(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				if err := c.Ready(context.Background()); err != nil {
+				if err := ready(c); err != nil {
 					t.Error(err)
 				}
 			})
@@ -42,7 +42,7 @@ func TestDiscoveryIsLazyAndKept(t *testing.T) {
 		time.Sleep(discoveryMaxAge)
 		p.Always(wellKnown, idptest.Reply{Status: 500})
 		for range 100 {
-			if err := c.Ready(context.Background()); err != nil {
+			if err := ready(c); err != nil {
 				t.Fatalf("the last good answer is gone: %v", err)
 			}
 		}
@@ -62,7 +62,7 @@ func TestDiscoveryBacksOff(t *testing.T) {
 		c := newClient(t, p)
 		begin := time.Now()
 		for time.Since(begin) < 2*time.Minute {
-			u := wantUnavailable(t, c.Ready(context.Background()))
+			u := wantUnavailable(t, ready(c))
 			if u.RetryAfter <= 0 || u.RetryAfter > discoveryMostBackoff {
 				t.Fatalf("retry after %v", u.RetryAfter)
 			}
@@ -77,7 +77,7 @@ func TestDiscoveryBacksOff(t *testing.T) {
 		}
 		p.Answer(wellKnown, nil)
 		time.Sleep(discoveryMostBackoff)
-		if err := c.Ready(context.Background()); err != nil {
+		if err := ready(c); err != nil {
 			t.Errorf("does not recover: %v", err)
 		}
 	})
@@ -118,7 +118,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := &guarded{Provider: newProvider(func(p *idptest.Provider) { p.Metadata = c.change })}
 				client := newClient(t, g)
-				if u := wantUnavailable(t, client.Ready(context.Background())); !strings.Contains(u.Error(), c.words) {
+				if u := wantUnavailable(t, ready(client)); !strings.Contains(u.Error(), c.words) {
 					t.Errorf("%q does not name the remedy (%s)", u, c.words)
 				}
 				if _, err := client.Authorize(context.Background()); err == nil {
@@ -144,7 +144,7 @@ func TestRedirectsAreNotFollowedElsewhere(t *testing.T) {
 					tokens := approved(g.Provider, nil)
 					g.Always(path, redirect(status, to))
 					c := newClient(t, g, func(cfg *Config) { cfg.ClientSecret = "secret-canary" })
-					ready := c.Ready(context.Background())
+					ready := ready(c)
 					_, authorize := c.Authorize(context.Background())
 					ans := poll(c)
 					_, verify := c.Verify(context.Background(), tokens)
@@ -218,7 +218,7 @@ func TestSlowAnswersEnd(t *testing.T) {
 // everyRequest makes each request that goes to a path.
 func everyRequest() map[string]func(*Client, *idptest.Provider) error {
 	return map[string]func(*Client, *idptest.Provider) error{
-		wellKnown: func(c *Client, _ *idptest.Provider) error { return c.Ready(context.Background()) },
+		wellKnown: func(c *Client, _ *idptest.Provider) error { return ready(c) },
 		"/device": func(c *Client, _ *idptest.Provider) error { _, err := c.Authorize(context.Background()); return err },
 		"/token":  func(c *Client, _ *idptest.Provider) error { return poll(c).Err },
 		"/jwks": func(c *Client, p *idptest.Provider) error {
@@ -260,7 +260,7 @@ func TestGzipBomb(t *testing.T) {
 	}))
 	defer server.Close()
 	c := newClient(t, nil, func(cfg *Config) { cfg.Issuer = server.URL })
-	if err := c.Ready(context.Background()); err == nil || !strings.Contains(err.Error(), "larger than") {
+	if err := ready(c); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("64 MiB of spaces: %v", err)
 	}
 }

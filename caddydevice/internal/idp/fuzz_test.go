@@ -92,7 +92,7 @@ func FuzzDiscovery(f *testing.F) {
 		p := newProvider()
 		p.Always("/.well-known/openid-configuration", idptest.Reply{Status: 200, Body: string(body)})
 		c := newClient(t, p)
-		err := c.Ready(context.Background())
+		err := ready(c)
 		var u *UnavailableError
 		if err != nil {
 			if !errors.As(err, &u) || strings.ContainsFunc(err.Error(), unicode.IsControl) {

@@ -139,3 +139,9 @@ func (z *zeros) Read(p []byte) (int, error) {
 	z.read.Add(int64(len(p)))
 	return len(p), nil
 }
+
+// ready asks for the discovery document, as every request does first.
+func ready(c *Client) error {
+	_, err := c.metadata(context.Background())
+	return err
+}

@@ -46,9 +46,6 @@ func (o Outcome) String() string {
 	return outcomeNames[o]
 }
 
-// Terminal reports whether the device code is used up.
-func (o Outcome) Terminal() bool { return o >= Approved }
-
 // outcomeOf maps the error member of a token answer (RFC 8628 §3.5, RFC 6749
 // §5.2, and the spellings that deployed servers use). A word that is not here
 // is Failed: RFC 8628 §3.5 lets no other error be retried.

@@ -85,7 +85,7 @@ func (f *flow) next(now time.Time) time.Time {
 		gap += time.Duration(rand.Float64() * jitter * float64(gap))
 	}
 	at := f.last.Add(gap)
-	if !inHand && snap.State == session.Pending && at.After(snap.Expires) {
+	if !inHand && at.After(snap.Expires) {
 		at = snap.Expires // to say that it is over, not to poll
 	}
 	if at.Before(now) {
@@ -146,7 +146,7 @@ func (k *Keeper) step(f *flow) bool {
 	}
 	client := k.client.Load()
 	// the answer counts even if the code runs out while it is on its way
-	f.session.Hold(time.Now().Add(client.Timeout() + time.Second))
+	f.session.Hold(time.Now().Add(2*client.Timeout() + time.Second))
 	f.polls++
 	ans := client.Poll(k.calls, snap.Login.DeviceCode)
 	f.last, f.retry, f.lastErr = time.Now(), ans.RetryAfter, ans.Err

@@ -94,7 +94,7 @@ func (k *Keeper) Client() *idp.Client { return k.client.Load() }
 // whoever hears from their client next goes on. Close is for calling once.
 func (k *Keeper) Close() {
 	close(k.closing)
-	late := time.AfterFunc(k.client.Load().Timeout()+time.Second, k.abort)
+	late := time.AfterFunc(2*k.client.Load().Timeout()+time.Second, k.abort)
 	k.done.Wait()
 	late.Stop()
 	k.abort()

@@ -149,17 +149,14 @@ func plural(n int, thing string) string {
 	return strconv.Itoa(n) + " " + thing + "s"
 }
 
-// qrText is what the QR code holds: the URI with the code in it, where there
+// QRText is what the QR code holds: the URI with the code in it, where there
 // is one (RFC 8628 §3.3.1).
-func (l *Login) qrText() string {
+func (l *Login) QRText() string {
 	if l.VerificationURIComplete != "" {
 		return l.VerificationURIComplete
 	}
 	return l.VerificationURI
 }
-
-// QRText is exported for the answers that are nothing but the QR code.
-func (l *Login) QRText() string { return l.qrText() }
 
 // WriteSVG sends the QR code of a text and nothing else.
 func WriteSVG(w http.ResponseWriter, r *http.Request, text string) error {

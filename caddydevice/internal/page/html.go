@@ -40,7 +40,7 @@ func (a *Answer) html(nonce string) ([]byte, error) {
 		d.BeforeText = messageOf(a.Before, a.BeforeDetail).text
 	}
 	if l := a.Login; l != nil {
-		d.QR = template.HTML(SVG(l.qrText())) //nolint:gosec // drawn by SVG from numbers only
+		d.QR = template.HTML(SVG(l.QRText())) //nolint:gosec // drawn by SVG from numbers only
 		d.Minutes = plural(minutes(l.Expires), "minute")
 		d.UntilClock = l.Expires.Format("15:04 MST")
 		d.Poll = true

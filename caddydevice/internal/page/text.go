@@ -40,7 +40,7 @@ func (a *Answer) loginText(b *strings.Builder) {
 	if l.NoQR {
 		return
 	}
-	if blocks := Blocks(l.qrText()); blocks != "" {
+	if blocks := Blocks(l.QRText()); blocks != "" {
 		fmt.Fprintf(b, "\n%s", blocks)
 	}
 }

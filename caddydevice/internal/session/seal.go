@@ -183,6 +183,7 @@ func openRecord(k Key, rec store.Record) (*Snapshot, error) {
 		Reason:  Reason(rec.Reason),
 		Version: rec.Version,
 		Changed: rec.Changed,
+		attempt: State(rec.State) == Pending,
 		next:    make(chan struct{}),
 	}
 	if _, known := transitions[snap.State]; !known || snap.State == "" {

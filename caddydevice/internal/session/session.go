@@ -77,6 +77,7 @@ type Snapshot struct {
 	Identity *Identity
 
 	idle, lifetime time.Duration
+	attempt        bool          // it was never active
 	successor      Key           // while Superseded, until the new key is in use
 	from           string        // id of the record this one was claimed from
 	next           chan struct{} // closed when a newer snapshot is there
@@ -95,8 +96,7 @@ func (snap *Snapshot) retainUntil() time.Time {
 	if snap.State.Over() {
 		from = snap.Changed
 	}
-	switch {
-	case snap.State == Pending, snap.State == Denied, snap.State == Expired, snap.State == Failed, snap.Reason == Replaced:
+	if snap.attempt {
 		life = attemptLife
 	}
 	return from.Add(life)
@@ -203,7 +203,7 @@ func (s *Session) Slower(ctx context.Context, interval time.Duration) error {
 // session's own lifetime may be shorter.
 func (s *Session) Activate(ctx context.Context, id Identity, until time.Time) error {
 	return s.become(ctx, Active, func(snap *Snapshot) {
-		snap.Login = nil
+		snap.Login, snap.attempt = nil, false
 		snap.Identity = &id
 		snap.Expires = until
 		if end := s.created.Add(snap.lifetime); snap.lifetime > 0 && end.Before(until) {

@@ -77,7 +77,7 @@ func (t *Table) Create(ctx context.Context, n New) (*Session, Key, error) {
 	s := t.newSession(key, n.Kind, n.Site, time.Now())
 	snap := &Snapshot{
 		State: Pending, Version: 1, Changed: s.created, Expires: n.Expires, Login: &n.Login,
-		idle: n.Idle, lifetime: n.Lifetime, next: make(chan struct{}),
+		idle: n.Idle, lifetime: n.Lifetime, attempt: true, next: make(chan struct{}),
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
