@@ -132,7 +132,7 @@ func (g *Gate) TryReload(t testing.TB, caddyfile string) error {
 		return err
 	}
 	g.caddyfile = caddyfile
-	return nil
+	return g.waitForListener(ctx)
 }
 
 func (g *Gate) load(ctx context.Context, config []byte) error {

@@ -84,3 +84,44 @@ func handshake(ctx context.Context, address, name string) error {
 	// Only whether there is a certificate matters here, not whose it is.
 	return tls.Client(c, &tls.Config{ServerName: name, InsecureSkipVerify: true}).HandshakeContext(ctx)
 }
+
+// waitForListener waits until the listener of the configuration before is gone:
+// Caddy closes it a moment after it says that the new one is loaded, and with
+// it the connections that nobody has accepted yet.
+func (g *Gate) waitForListener(ctx context.Context) error {
+	const inARow = 5
+	tick := time.NewTicker(retryTime / 5)
+	defer tick.Stop()
+	for good := 0; good < inARow; {
+		if answers(ctx, net.JoinHostPort("127.0.0.1", g.Port())) {
+			good++
+		} else {
+			good = 0
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.New("the gateway does not answer after a reload")
+		}
+	}
+	return nil
+}
+
+// answers reports whether a server says anything to a request on a connection
+// of its own, be it that it wants TLS.
+func answers(ctx context.Context, address string) bool {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = c.SetDeadline(deadline)
+	}
+	if _, err := c.Write([]byte("GET /.device/nothing HTTP/1.0\r\n\r\n")); err != nil {
+		return false
+	}
+	n, _ := c.Read(make([]byte, 1))
+	return n == 1
+}
