@@ -90,7 +90,7 @@ func (s *stage) waitByScript(t *testing.T, w *window, b way, code string) {
 		t.Fatalf("%d %+v", got.Status, a)
 	}
 	s.approve(t, s.code(t, code).complete)
-	if got, a := w.awaitEnd(t, b.script); got.Status != 200 || a.Status != "active" || a.User != "alice" {
+	if got, a := w.awaitEnd(t, b.script); got.Status != 200 || a.Status != "active" || a.User != "" {
 		t.Fatalf("%d %+v", got.Status, a)
 	}
 	_, to, _ := w.script(t)
