@@ -48,12 +48,14 @@ func TestPartlyOpen(t *testing.T) {
 		t.Errorf("%d sign-ins were started", len(s.rec.Starts()))
 	}
 	s.hiddenPaths(t, 401)
+	s.noPath(t)
 
 	key := s.signInAt(t, "/api/start")
 	got := s.get(t, "/api/x", "-H", bearer(key))
 	wantStatus(t, got, 200)
 	wantAlice(t, echo(t, got.Body))
 	s.hiddenPaths(t, 200, "-H", bearer(key))
+	s.noPath(t, "-H", bearer(key))
 	s.openKeepsSecrets(t, key)
 }
 
@@ -71,7 +73,7 @@ func (s *stage) hiddenPaths(t *testing.T, status int, args ...string) {
 	t.Helper()
 	for _, path := range []string{
 		"/x/..%2fapi/secret", "//api/x", `/x\..\api/x`, "/x/..;/api/x", "/x/../api/x", "/./api/x", "/%61pi/x", "/x/%2e%2e/api/x",
-		"/x%5c..%5capi/x", "/x/..%252fapi/x", "/;a/api/x", "/api;a=1/x", `/\api/x`, "/api%2fx",
+		"/x%5c..%5capi/x", "/x/..%252fapi/x", "/;a/api/x", "/api;a=1/x", `/\api/x`, "/api%2fx", "//x/api/x",
 	} {
 		before := len(s.up.Requests())
 		got := s.get(t, path, append(args, "--path-as-is")...)
@@ -116,6 +118,19 @@ func wantNobody(t *testing.T, r upstream.Request) {
 	for _, name := range []string{"Remote-User", "Remote-Groups"} {
 		if lines := spellings(r, name); len(lines) != 0 {
 			t.Errorf("the upstream saw %q", lines)
+		}
+	}
+}
+
+// noPath asks for targets that hold no path for Go, but a whole one for an
+// upstream (RFC 9112 §3.2.2): whoever is signed in gets no further either.
+func (s *stage) noPath(t *testing.T, args ...string) {
+	t.Helper()
+	for _, target := range []string{"x:http://localhost/api/secret", "http:api/secret", "x:/api/secret"} {
+		before := len(s.up.Requests())
+		got := s.get(t, "/", append(args, "--request-target", target)...)
+		if got.Status != 400 && got.Status != 401 || len(s.up.Requests()) != before {
+			t.Errorf("%s: status %d, %d requests reached the upstream", target, got.Status, len(s.up.Requests())-before)
 		}
 	}
 }

@@ -50,6 +50,7 @@ func TestPollAnswers(t *testing.T) {
 		"word in capitals": {word(400, "AUTHORIZATION_PENDING"), Failed}, "number": {raw(400, `{"error":42}`), Failed},
 		"object": {raw(400, `{"error":{}}`), Failed}, "empty word": {raw(400, `{"error":""}`), Failed},
 		"server_error": {word(500, "server_error"), Transient}, "unavailable": {word(503, "temporarily_unavailable"), Transient},
+		"429 in its own words": {word(429, "rate_limit_exceeded"), Transient}, "503 in its own words": {word(503, "overloaded"), Transient},
 		"502 HTML": {raw(502, "<html>bad gateway"), Transient}, "200 empty": {raw(200, ""), Transient},
 		"200 text": {raw(200, "OK"), Transient}, "204": {raw(204, ""), Transient}, "array": {raw(200, "[]"), Transient},
 		"null": {raw(200, "null"), Transient}, "half JSON": {raw(200, `{"access_token":"a"`), Transient},
