@@ -1,5 +1,5 @@
 // Keeps what the provider remembers: in memory, and with a directory also in a journal that survives the process.
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -119,9 +119,15 @@ export function loadKeys(dir) {
   return keys;
 }
 
+// The key goes through PEM: Node.js 20 can hang where one that it has just made
+// is exported as a JWK while garbage is collected.
 function signingKey(type, options, alg) {
-  const { privateKey } = generateKeyPairSync(type, options);
+  const { privateKey } = generateKeyPairSync(type, {
+    ...options,
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+  });
   return {
-    ...privateKey.export({ format: 'jwk' }), kid: randomBytes(8).toString('hex'), use: 'sig', alg,
+    ...createPrivateKey(privateKey).export({ format: 'jwk' }), kid: randomBytes(8).toString('hex'), use: 'sig', alg,
   };
 }

@@ -113,10 +113,14 @@ func (s *Server) run(t testing.TB) {
 	defer cancel()
 	for {
 		s.process = proc.Start(t, "oidc-provider", s.command())
-		line, err := s.process.WaitFor(ctx, "ready ")
+		line, err := s.awaitReady(ctx)
 		if err == nil {
 			s.port = strings.TrimPrefix(line, "ready ")
 			break
+		}
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			s.process.Kill() // it hangs; another one will not
+			continue
 		}
 		// Between Stop and StartAgain another program may hold the port for a while.
 		if !errors.Is(err, proc.ErrEnded) || s.process.ExitCode() != exitPortTaken {
@@ -126,6 +130,13 @@ func (s *Server) run(t testing.TB) {
 	if err := s.answers(ctx); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// awaitReady gives one process a third of the time that there is.
+func (s *Server) awaitReady(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTime/3)
+	defer cancel()
+	return s.process.WaitFor(ctx, "ready ")
 }
 
 func (s *Server) command() *exec.Cmd {
