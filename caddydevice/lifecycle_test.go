@@ -4,6 +4,7 @@
 package caddydevice
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,7 +22,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	sealed "github.com/caddydevice/device-auth/caddydevice/internal/secret"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
@@ -267,7 +270,12 @@ func TestSeveralGates(t *testing.T) {
 	r := startCaddy(t)
 	other := httptest.NewServer(idptest.New("https://unused.example.com"))
 	t.Cleanup(other.Close)
-	for _, row := range []struct{ name, first, second, want string }{
+	_, port, err := net.SplitHostPort(r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ name, first, second, want, address string }{
+		{name: "two clients, one cookie, any host", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "share the cookie", address: ":" + port},
 		{name: "one gate, two routes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n upstream_headers {\n X-Sub sub\n }"},
 		{name: "one gate, two prefixes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n path_prefix /x", want: "differ in path_prefix"},
 		{name: "one gate, two lifetimes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n session {\n lifetime 1d\n }", want: "differ in session"},
@@ -277,7 +285,7 @@ func TestSeveralGates(t *testing.T) {
 		{name: "two clients, apart", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x\n session {\n cookie other\n }"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			text := fmt.Sprintf("{\n admin off\n persist_config off\n log {\n output discard\n }\n}\nhttp://%s {\n device_auth /a/* {\n %s\n }\n device_auth /b/* {\n %s\n }\n respond hello\n}\n", r.addr, row.first, row.second)
+			text := fmt.Sprintf("{\n admin off\n persist_config off\n log {\n output discard\n }\n}\nhttp://%s {\n bind 127.0.0.1\n device_auth /a/* {\n %s\n }\n device_auth /b/* {\n %s\n }\n respond hello\n}\n", cmp.Or(row.address, r.addr), row.first, row.second)
 			cfg, err := adapt(strings.ReplaceAll(text, "ISSUER", r.idp.Issuer))
 			if err != nil {
 				t.Fatal(err)
@@ -346,6 +354,37 @@ func TestFailedStart(t *testing.T) {
 	}
 	if e.keeper.Client() == before {
 		t.Error("a new secret is not in use")
+	}
+}
+
+// TestBindings: the newest configuration's client is in use, and where that
+// goes away the one before.
+func TestBindings(t *testing.T) {
+	g := newGate(t, nil)
+	client := func(secret string) (idp.Config, *idp.Client) {
+		cfg := g.resolved
+		cfg.ClientSecret = sealed.String(secret)
+		c, err := idp.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg, c
+	}
+	var first, second App
+	cfg1, one := client("one")
+	cfg2, two := client("two")
+	g.engine.bind(binding{app: &first, cfg: cfg1, client: one, logger: zap.NewNop()})
+	g.engine.bind(binding{app: &second, cfg: cfg2, client: two, logger: zap.NewNop()})
+	if g.engine.keeper.Client() != two {
+		t.Error("the newest is not in use")
+	}
+	g.engine.unbind(&second)
+	if g.engine.keeper.Client() != one {
+		t.Error("the one before is not back")
+	}
+	g.engine.unbind(&first)
+	if g.engine.keeper.Client() != one {
+		t.Error("requests that are under way have no client")
 	}
 }
 

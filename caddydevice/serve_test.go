@@ -296,7 +296,8 @@ func TestMatcher(t *testing.T) {
 // would get them whole.
 func TestTargetsWithoutAPath(t *testing.T) {
 	g := newGate(t, map[string]any{"match": []any{map[string]any{"path": []string{"/api/*"}}}})
-	for _, target := range []string{"x:http://localhost/api/secret", "http:api/secret", "x:/api/secret", "x:api"} {
+	key := g.terminalAt("/api/x")
+	for _, target := range []string{"x:http://localhost/api/secret", "http:api/secret", "x:api"} {
 		r := newRequest(t, "/", curlHeaders)
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
@@ -305,6 +306,10 @@ func TestTargetsWithoutAPath(t *testing.T) {
 		r.URL, r.RequestURI = u, target
 		if resp := g.send(r); g.upstream != nil || (resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusUnauthorized) {
 			t.Errorf("%s: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
+		}
+		r.Header.Set("Authorization", "Bearer "+key) // nor does it go on for who is signed in
+		if resp := g.send(r); g.upstream != nil || resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s, signed in: %d, upstream reached: %t", target, resp.StatusCode, g.upstream != nil)
 		}
 	}
 	for _, path := range []string{"", "*", "api/x"} {

@@ -54,37 +54,26 @@ func (d *discovery) init() { d.turn = make(chan struct{}, 1) }
 // at once with an [UnavailableError].
 func (c *Client) metadata(ctx context.Context) (*metadata, error) {
 	d := &c.discovery
-	if md := d.good.Load(); md != nil && time.Since(md.fetched) < discoveryMaxAge {
+	if md := d.good.Load(); md.fresh() {
 		return md, nil
 	}
-	if old := d.good.Load(); old != nil {
-		select {
-		case d.turn <- struct{}{}:
-			defer func() { <-d.turn }()
-		default:
-			return old, nil // somebody is asking; the old one will do
-		}
-	} else {
-		select {
-		case d.turn <- struct{}{}:
-			defer func() { <-d.turn }()
-		case <-ctx.Done():
-			return nil, &UnavailableError{RetryAfter: discoveryFirstBackoff, Err: ctx.Err()}
-		}
+	if !d.takeTurn(ctx) {
+		return d.fallback(d.good.Load(), discoveryFirstBackoff, ctx.Err())
 	}
+	defer func() { <-d.turn }()
 	old := d.good.Load()
-	if old != nil && time.Since(old.fetched) < discoveryMaxAge {
+	if old.fresh() {
 		return old, nil
 	}
 	if wait := time.Until(d.nextTry); wait > 0 {
-		return d.fallback(old, wait)
+		return d.fallback(old, wait, d.lastErr)
 	}
 	// whoever asks may give up; what is learned, or that it failed, is for all
 	md, err := c.discover(context.WithoutCancel(ctx))
 	if err != nil {
 		d.backoff = min(max(2*d.backoff, discoveryFirstBackoff), discoveryMostBackoff)
 		d.nextTry, d.lastErr = time.Now().Add(d.backoff), err
-		return d.fallback(old, d.backoff)
+		return d.fallback(old, d.backoff, err)
 	}
 	if old != nil && old.JWKSURI == md.JWKSURI {
 		md.keys = old.keys
@@ -94,15 +83,35 @@ func (c *Client) metadata(ctx context.Context) (*metadata, error) {
 	return md, nil
 }
 
-func (d *discovery) fallback(old *metadata, wait time.Duration) (*metadata, error) {
+func (md *metadata) fresh() bool {
+	return md != nil && time.Since(md.fetched) < discoveryMaxAge
+}
+
+// takeTurn waits for the turn to ask; while there is an old document that will
+// do, it does not wait for somebody else's.
+func (d *discovery) takeTurn(ctx context.Context) bool {
+	select {
+	case d.turn <- struct{}{}:
+		return true
+	default:
+	}
+	if d.good.Load() != nil {
+		return false
+	}
+	select {
+	case d.turn <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// fallback is the last good document or, without one, why there is none.
+func (d *discovery) fallback(old *metadata, wait time.Duration, why error) (*metadata, error) {
 	if old != nil {
 		return old, nil
 	}
-	err := d.lastErr
-	if err == nil {
-		err = errors.New("discovery was interrupted")
-	}
-	return nil, &UnavailableError{RetryAfter: wait, Err: err}
+	return nil, &UnavailableError{RetryAfter: wait, Err: why}
 }
 
 // discover asks once. go-oidc refuses a document whose issuer is not, byte for
