@@ -115,7 +115,7 @@ func (a *App) engineFor(cfg idp.Config) (*engine, error) {
 	defer a.mu.Unlock()
 	if b, ok := a.engines[key]; ok {
 		if !reflect.DeepEqual(b.cfg, cfg) {
-			return nil, fmt.Errorf("device_auth: two gates use issuer %q and client_id %q with different client_secret, client_auth, scopes, idp_timeout or clock_skew: they share their sign-ins, so make these lines equal",
+			return nil, fmt.Errorf("device_auth: two gates use issuer %q and client_id %q with different client_secret, client_auth, scopes, pkce, idp_timeout or clock_skew: they share their sign-ins, so make these lines equal",
 				cfg.Issuer, cfg.ClientID)
 		}
 		return b.engine, nil

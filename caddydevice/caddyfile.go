@@ -54,6 +54,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		client_secret <secret>
 //		client_auth   auto|none|basic|post
 //		scopes        <scope...>
+//		pkce          auto|on|off
 //		idp_timeout   10s
 //		clock_skew    30s
 //		start {
@@ -107,6 +108,7 @@ var directiveLines = lines[*Handler]{
 		"client_secret":    func(d *caddyfile.Dispenser, h *Handler) error { return parseArg(d, &h.ClientSecret) },
 		"client_auth":      parseClientAuth,
 		"scopes":           parseScopes,
+		"pkce":             parsePKCE,
 		"idp_timeout":      func(d *caddyfile.Dispenser, h *Handler) error { return parseDuration(d, &h.IdPTimeout) },
 		"clock_skew":       func(d *caddyfile.Dispenser, h *Handler) error { return parseDuration(d, &h.ClockSkew) },
 		"start":            parseStart,
@@ -118,7 +120,7 @@ var directiveLines = lines[*Handler]{
 		"insecure_cookie":  func(d *caddyfile.Dispenser, h *Handler) error { return parseFlag(d, &h.InsecureCookie) },
 	},
 	later: []string{
-		"discovery", "client_secret_file", "dialect", "endpoints", "param", "pkce", "complete_uri", "transport", "identity",
+		"discovery", "client_secret_file", "dialect", "endpoints", "param", "complete_uri", "transport", "identity",
 		"algorithms", "bearer", "require", "expect", "upstream_token", "page", "trusted_origins", "protected_resource",
 	},
 }
@@ -241,6 +243,16 @@ func parseClientAuth(d *caddyfile.Dispenser, h *Handler) error {
 		return d.Errf("client_auth %q is none of %s", args[0], strings.Join(idp.ClientAuthMethods, ", "))
 	}
 	h.ClientAuth = args[0]
+	return nil
+}
+
+func parsePKCE(d *caddyfile.Dispenser, h *Handler) error {
+	if err := parseArg(d, &h.PKCE); err != nil {
+		return err
+	}
+	if !slices.Contains(idp.PKCEModes, h.PKCE) {
+		return d.Errf("pkce %q is none of %s", h.PKCE, strings.Join(idp.PKCEModes, ", "))
+	}
 	return nil
 }
 

@@ -105,6 +105,7 @@ func TestProvisionMistakes(t *testing.T) {
 		{"basic without a secret", map[string]any{"client_auth": "basic"}, nil, "needs client_secret"},
 		{"none with a secret", map[string]any{"client_auth": "none", "client_secret": "x"}, nil, "remove one"},
 		{"unknown client_auth", map[string]any{"client_auth": "magic"}, nil, "is none of"},
+		{"unknown pkce", map[string]any{"pkce": "S256"}, nil, "is none of auto, on, off"},
 		{"scopes without openid", map[string]any{"scopes": []string{"profile"}}, nil, "openid"},
 		{"clock_skew", map[string]any{"clock_skew": "1h"}, nil, "between 0 and 5m"},
 		{"limits code, long", map[string]any{"limits": map[string]any{"code": "2h"}}, nil, "between 1m and 1h"},

@@ -80,6 +80,10 @@ type Handler struct {
 	// what the identity provider lists of profile, email and offline_access.
 	Scopes []string `json:"scopes,omitempty"`
 
+	// Whether a code challenge goes with each sign-in (RFC 7636): auto, on or
+	// off. Default: auto, which is on where the identity provider names S256.
+	PKCE string `json:"pkce,omitempty"`
+
 	// How long one request to the identity provider may take. Default: 10s.
 	IdPTimeout caddy.Duration `json:"idp_timeout,omitempty"`
 
@@ -254,6 +258,7 @@ func (h *Handler) resolvePlaceholders() error {
 	h.resolved = idp.Config{
 		Issuer: resolve("issuer", h.Issuer), ClientID: resolve("client_id", h.ClientID),
 		ClientSecret: secret.String(resolve("client_secret", h.ClientSecret)), ClientAuth: resolve("client_auth", h.ClientAuth),
+		PKCE:    resolve("pkce", h.PKCE),
 		Timeout: time.Duration(h.IdPTimeout), ClockSkew: time.Duration(h.ClockSkew),
 	}
 	for _, scope := range h.Scopes {

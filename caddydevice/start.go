@@ -89,7 +89,7 @@ func (h *Handler) newSession(r *http.Request, site string, login idp.DeviceAutho
 	return session.New{
 		Kind: kind, Site: site,
 		Login: session.Login{
-			DeviceCode: login.DeviceCode, UserCode: login.UserCode, Interval: login.Interval,
+			DeviceCode: login.DeviceCode, CodeVerifier: login.CodeVerifier, UserCode: login.UserCode, Interval: login.Interval,
 			VerificationURI: login.VerificationURI, VerificationURIComplete: login.VerificationURIComplete,
 		},
 		Expires:  time.Now().Add(min(login.ExpiresIn, time.Duration(h.Limits.Code))),

@@ -32,6 +32,8 @@ type Config struct {
 	// Scopes to ask for. Default: openid, and what the identity provider
 	// lists of profile, email and offline_access.
 	Scopes []string
+	// PKCE is one of [PKCEModes]; "" is "auto".
+	PKCE string
 	// Timeout bounds each request. Default: 10 s.
 	Timeout time.Duration
 	// ClockSkew is how far this clock and the identity provider's may be
@@ -65,6 +67,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.ClientAuth == "" {
 		cfg.ClientAuth = "auto"
 	}
+	if cfg.PKCE == "" {
+		cfg.PKCE = "auto"
+	}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -86,6 +91,8 @@ func (cfg *Config) check() error {
 		return errors.New("client_auth none sends no secret, but client_secret is set: remove one of them")
 	case (cfg.ClientAuth == "basic" || cfg.ClientAuth == "post") && cfg.ClientSecret == "":
 		return fmt.Errorf("client_auth %s needs client_secret", cfg.ClientAuth)
+	case !slices.Contains(PKCEModes, cfg.PKCE):
+		return fmt.Errorf("pkce %q is none of %s", cfg.PKCE, strings.Join(PKCEModes, ", "))
 	case len(cfg.Scopes) > 0 && !slices.Contains(cfg.Scopes, "openid"):
 		return errors.New("scopes must include openid: without it there is no ID token to tell who signed in")
 	case cfg.Timeout < 0:

@@ -41,7 +41,9 @@ const (
 // DeviceAuthorization is an identity provider's answer to a device
 // authorization request, checked: whatever is in it is safe to show.
 type DeviceAuthorization struct {
-	DeviceCode              secret.String
+	DeviceCode secret.String
+	// CodeVerifier goes with each poll; "" where PKCE is not used.
+	CodeVerifier            secret.String
 	UserCode                string
 	VerificationURI         string
 	VerificationURIComplete string // "" where the identity provider sends none
@@ -70,7 +72,9 @@ func (c *Client) Authorize(ctx context.Context) (DeviceAuthorization, error) {
 	if err != nil {
 		return DeviceAuthorization{}, err
 	}
-	rep, err := c.postForm(ctx, md, md.DeviceEndpoint, url.Values{"scope": {c.scope(md)}})
+	form := url.Values{"scope": {c.scope(md)}}
+	verifier := c.challenge(md, form)
+	rep, err := c.postForm(ctx, md, md.DeviceEndpoint, form)
 	if err != nil {
 		return DeviceAuthorization{}, &UnavailableError{RetryAfter: defaultInterval, Err: fmt.Errorf("device authorization: %w", err)}
 	}
@@ -95,6 +99,7 @@ func (c *Client) Authorize(ctx context.Context) (DeviceAuthorization, error) {
 	if err != nil {
 		return DeviceAuthorization{}, &RefusedError{Reason: "device authorization: " + err.Error()}
 	}
+	da.CodeVerifier = verifier
 	return da, nil
 }
 
@@ -187,17 +192,19 @@ func errorWord(raw json.RawMessage) string {
 	return word
 }
 
-// Poll makes one device access token request. It never fails: what happened is
-// the answer's Outcome.
-func (c *Client) Poll(ctx context.Context, deviceCode secret.String) Answer {
+// Poll makes one device access token request; verifier is the code verifier of
+// the device authorization, "" for none. It never fails: what happened is the
+// answer's Outcome.
+func (c *Client) Poll(ctx context.Context, deviceCode, verifier secret.String) Answer {
 	md, err := c.metadata(ctx)
 	if err != nil {
 		return Answer{Outcome: Transient, Err: err}
 	}
-	rep, err := c.postForm(ctx, md, md.TokenEndpoint, url.Values{
-		"grant_type":  {grantType},
-		"device_code": {deviceCode.Reveal()},
-	})
+	form := url.Values{"grant_type": {grantType}, "device_code": {deviceCode.Reveal()}}
+	if verifier != "" {
+		form.Set("code_verifier", verifier.Reveal())
+	}
+	rep, err := c.postForm(ctx, md, md.TokenEndpoint, form)
 	if err != nil {
 		return Answer{Outcome: Transient, Err: fmt.Errorf("token request: %w", err)}
 	}

@@ -31,6 +31,7 @@ type metadata struct {
 	JWKSURI          string   `json:"jwks_uri"`
 	ScopesSupported  []string `json:"scopes_supported"`
 	TokenAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+	ChallengeMethods []string `json:"code_challenge_methods_supported"`
 
 	keys    *keySet
 	fetched time.Time

@@ -77,7 +77,9 @@ func redirect(status int, to string) idptest.Reply {
 }
 
 // poll makes one poll.
-func poll(c *Client) Answer { return c.Poll(context.Background(), secret.String("device-canary-1")) }
+func poll(c *Client) Answer {
+	return c.Poll(context.Background(), secret.String("device-canary-1"), "")
+}
 
 func wantUnavailable(t *testing.T, err error) *UnavailableError {
 	t.Helper()

@@ -1,6 +1,6 @@
 // This file holds the identity provider's signing keys: fetched when a token
-// names one that is not known, at most once per cooldown, and kept through an
-// outage.
+// names one that is not known and when they are old, at most once per cooldown,
+// and kept through an outage.
 
 package idp
 
@@ -27,6 +27,11 @@ const (
 	// included: tokens with made-up key ids cost the identity provider no
 	// more than this (go-oidc's own key set asks for each of them).
 	keyCooldown = 30 * time.Second
+	// keyMaxAge is for how long a key counts that the identity provider may
+	// have taken back: from then on its set is fetched again before use.
+	keyMaxAge = 10 * time.Minute
+	// keyMaxStale is for how long the last good set serves where that fails.
+	keyMaxStale = 24 * time.Hour
 	minRSABits  = 2048
 )
 
@@ -39,11 +44,27 @@ type keySet struct {
 	url  string
 	http *http.Client
 
-	keys atomic.Pointer[[]jose.JSONWebKey]
-	turn chan struct{} // one fetches at a time
+	good atomic.Pointer[fetchedKeys] // the last set that could be used
+	turn chan struct{}               // one fetches at a time
 
 	// held while turn is
 	nextFetch time.Time
+}
+
+// fetchedKeys are the keys of one fetch. A nil one has none.
+type fetchedKeys struct {
+	keys    []jose.JSONWebKey
+	fetched time.Time
+}
+
+func (f *fetchedKeys) old() bool { return f != nil && time.Since(f.fetched) >= keyMaxAge }
+
+// usable are the keys, none where they are older than any outage should last.
+func (f *fetchedKeys) usable() []jose.JSONWebKey {
+	if f == nil || time.Since(f.fetched) >= keyMaxStale {
+		return nil
+	}
+	return f.keys
 }
 
 func newKeySet(url string, client *http.Client) *keySet {
@@ -57,15 +78,15 @@ func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 	if err != nil {
 		return nil, errors.New("malformed token")
 	}
-	known := k.keys.Load()
-	if payload, ok := verifyWith(known, jws); ok {
+	known := k.current(ctx)
+	if payload, ok := verifyWith(known.usable(), jws); ok {
 		return payload, nil
 	}
 	fresh, err := k.fetchAfter(ctx, known)
 	if err != nil {
 		return nil, err
 	}
-	if payload, ok := verifyWith(fresh, jws); ok {
+	if payload, ok := verifyWith(fresh.usable(), jws); ok {
 		return payload, nil
 	}
 	return nil, errors.New("no key of the identity provider made this signature")
@@ -79,13 +100,13 @@ func signatureAlgorithms() []jose.SignatureAlgorithm {
 	return algs
 }
 
-func verifyWith(keys *[]jose.JSONWebKey, jws *jose.JSONWebSignature) ([]byte, bool) {
-	if keys == nil || len(jws.Signatures) != 1 {
+func verifyWith(keys []jose.JSONWebKey, jws *jose.JSONWebSignature) ([]byte, bool) {
+	if len(jws.Signatures) != 1 {
 		return nil, false
 	}
 	header := jws.Signatures[0].Header
-	for i := range *keys {
-		key := &(*keys)[i]
+	for i := range keys {
+		key := &keys[i]
 		if (header.KeyID != "" && key.KeyID != header.KeyID) || !fits(key, header.Algorithm) {
 			continue
 		}
@@ -116,31 +137,58 @@ func fits(key *jose.JSONWebKey, alg string) bool {
 	return false
 }
 
+// current returns the set in use. One that is old is fetched again first, by
+// one call at a time: the others, and that one where it fails, go on with the
+// last good one.
+func (k *keySet) current(ctx context.Context) *fetchedKeys {
+	if known := k.good.Load(); !known.old() {
+		return known
+	}
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+		if known := k.good.Load(); known.old() {
+			_ = k.fetch(ctx) // an outage, or the cooldown
+		}
+	default:
+	}
+	return k.good.Load()
+}
+
 // fetchAfter returns a set newer than seen: one that another call has fetched
 // meanwhile, or its own. A failed fetch leaves the last good set in place.
-func (k *keySet) fetchAfter(ctx context.Context, seen *[]jose.JSONWebKey) (*[]jose.JSONWebKey, error) {
+func (k *keySet) fetchAfter(ctx context.Context, seen *fetchedKeys) (*fetchedKeys, error) {
 	select {
 	case k.turn <- struct{}{}:
 		defer func() { <-k.turn }()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrTemporary, ctx.Err())
 	}
-	if now := k.keys.Load(); now != seen {
+	if now := k.good.Load(); now != seen {
 		return now, nil
 	}
-	if time.Now().Before(k.nextFetch) {
-		return nil, fmt.Errorf("%w: they were asked for less than %s ago", ErrTemporary, keyCooldown)
+	if err := k.fetch(ctx); err != nil {
+		return nil, err
 	}
-	k.nextFetch = time.Now().Add(keyCooldown)
-	keys, err := k.fetch(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrTemporary, words(withoutURL(err).Error()))
-	}
-	k.keys.Store(&keys)
-	return &keys, nil
+	return k.good.Load(), nil
 }
 
-func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
+// fetch replaces the set, unless the last fetch, good or not, was a moment ago.
+// The caller has the turn.
+func (k *keySet) fetch(ctx context.Context) error {
+	if time.Now().Before(k.nextFetch) {
+		return fmt.Errorf("%w: they were asked for less than %s ago", ErrTemporary, keyCooldown)
+	}
+	k.nextFetch = time.Now().Add(keyCooldown)
+	keys, err := k.ask(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %s", ErrTemporary, words(withoutURL(err).Error()))
+	}
+	k.good.Store(&fetchedKeys{keys: keys, fetched: time.Now()})
+	return nil
+}
+
+func (k *keySet) ask(ctx context.Context) ([]jose.JSONWebKey, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
 	if err != nil {
 		return nil, err

@@ -262,22 +262,107 @@ func TestKeysOutage(t *testing.T) {
 	}
 }
 
-// TestKeysSurviveDiscovery: a new document with the same jwks_uri keeps keys
-// and cooldown; another one begins anew.
+// TestKeysSurviveDiscovery: a new document with the same jwks_uri keeps the
+// keys, which the identity provider may not be able to give again.
 func TestKeysSurviveDiscovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider()
 		c := newClient(t, p)
-		token := func() string { return p.IDToken(nil) }
-		for range 3 {
-			if _, err := verify(c, token()); err != nil {
-				t.Fatal(err)
+		if _, err := verify(c, p.IDToken(nil)); err != nil {
+			t.Fatal(err)
+		}
+		p.Always("/jwks", idptest.Reply{Status: 500})
+		time.Sleep(discoveryMaxAge)
+		if _, err := verify(c, p.IDToken(nil)); err != nil {
+			t.Errorf("the keys are gone with the old document: %v", err)
+		}
+		if n := len(p.Calls("/.well-known/openid-configuration")); n != 2 {
+			t.Errorf("discovery was asked for %d times, want 2", n)
+		}
+	})
+}
+
+// TestKeysTakenBack: a key that the identity provider no longer lists counts
+// for keyMaxAge at most, also where no token with another key comes along.
+func TestKeysTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newClient(t, p)
+		old := p.IDToken(func(m map[string]any) { m["exp"] = time.Now().Add(24 * time.Hour).Unix() })
+		if _, err := verify(c, old); err != nil {
+			t.Fatal(err)
+		}
+		p.Rotate("key-2")
+		time.Sleep(keyMaxAge - time.Second)
+		if _, err := verify(c, old); err != nil {
+			t.Errorf("before the set is old: %v", err)
+		}
+		time.Sleep(time.Second)
+		who, err := verify(c, old)
+		if errors.Is(err, ErrTemporary) {
+			time.Sleep(keyCooldown) // the set that was just fetched lacks the key
+			who, err = verify(c, old)
+		}
+		wantInvalid(t, "a key that was taken back", who, err)
+		if n := len(p.Calls("/jwks")); n > 3 {
+			t.Errorf("%d fetches", n)
+		}
+	})
+}
+
+// TestKeysInALongOutage: the last good keys serve for a bounded time, and the
+// identity provider is not asked for each token.
+func TestKeysInALongOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newClient(t, p)
+		good := p.IDToken(func(m map[string]any) { m["exp"] = time.Now().Add(72 * time.Hour).Unix() })
+		if _, err := verify(c, good); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		p.Always("/jwks", idptest.Reply{Status: 500})
+		for time.Since(begin) < keyMaxStale {
+			for range 3 {
+				if _, err := verify(c, good); err != nil {
+					t.Fatalf("after %v: %v", time.Since(begin), err)
+				}
 			}
-			time.Sleep(discoveryMaxAge)
+			time.Sleep(keyMaxAge / 2)
 		}
-		if n := len(p.Calls("/jwks")); n != 1 {
-			t.Errorf("%d fetches, want 1", n)
+		if _, err := verify(c, good); !errors.Is(err, ErrTemporary) {
+			t.Errorf("after %v: %v, want ErrTemporary", time.Since(begin), err)
 		}
+		if n := len(p.Calls("/jwks")); n > int(keyMaxStale/(keyMaxAge/2))+2 {
+			t.Errorf("%d fetches in %v", n, time.Since(begin))
+		}
+		p.Answer("/jwks", nil)
+		time.Sleep(keyCooldown)
+		if _, err := verify(c, good); err != nil {
+			t.Errorf("does not recover: %v", err)
+		}
+	})
+}
+
+// TestOldKeysDoNotBlock: while one call asks for newer keys, the others go on
+// with those that are there.
+func TestOldKeysDoNotBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newClient(t, p)
+		tok := approved(p, nil)
+		if _, err := c.Verify(context.Background(), tok); err != nil {
+			t.Fatal(err)
+		}
+		p.Always("/jwks", idptest.Reply{Delay: time.Hour})
+		time.Sleep(keyMaxAge)
+		go func() { _, _ = c.Verify(context.Background(), tok) }()
+		synctest.Wait()
+		begin := time.Now()
+		if _, err := c.Verify(context.Background(), tok); err != nil || time.Since(begin) != 0 {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		time.Sleep(time.Minute)
 	})
 }
 

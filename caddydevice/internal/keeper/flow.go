@@ -148,7 +148,7 @@ func (k *Keeper) step(f *flow) bool {
 	// the answer counts even if the code runs out while it is on its way
 	f.session.Hold(time.Now().Add(2*client.Timeout() + time.Second))
 	f.polls++
-	ans := client.Poll(k.calls, snap.Login.DeviceCode)
+	ans := client.Poll(k.calls, snap.Login.DeviceCode, snap.Login.CodeVerifier)
 	f.last, f.retry, f.lastErr = time.Now(), ans.RetryAfter, ans.Err
 	done := k.heed(f, snap, ans)
 	if !done && f.tokens == nil && f.write == nil {

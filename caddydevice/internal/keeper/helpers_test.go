@@ -107,7 +107,7 @@ func (r *rig) signIn(interval, life time.Duration) (*session.Session, session.Ke
 	r.Helper()
 	s, key, err := r.tab.Create(context.Background(), session.New{
 		Kind: session.Terminal, Site: site, Expires: time.Now().Add(life), Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
-		Login: session.Login{DeviceCode: secret.String("device-canary-1"), UserCode: "WDJB-0001", VerificationURI: issuer + "/activate", Interval: interval},
+		Login: session.Login{DeviceCode: secret.String("device-canary-1"), CodeVerifier: secret.String("verifier-canary-1"), UserCode: "WDJB-0001", VerificationURI: issuer + "/activate", Interval: interval},
 	})
 	if err != nil {
 		r.Fatal(err)

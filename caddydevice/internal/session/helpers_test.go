@@ -99,7 +99,7 @@ func newLogin(kind Kind) New {
 	return New{
 		Kind: kind, Site: site, Expires: time.Now().Add(10 * time.Minute), Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
 		Login: Login{
-			DeviceCode: canary + "device", UserCode: canary + "user", VerificationURI: "https://idp.example/" + canary + "uri",
+			DeviceCode: canary + "device", CodeVerifier: canary + "verifier", UserCode: canary + "user", VerificationURI: "https://idp.example/" + canary + "uri",
 			VerificationURIComplete: "https://idp.example/" + canary + "complete", Interval: 5 * time.Second,
 		},
 	}

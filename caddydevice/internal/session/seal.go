@@ -48,6 +48,7 @@ type body struct {
 
 type loginBody struct {
 	DeviceCode string        `json:"device_code"`
+	Verifier   string        `json:"code_verifier,omitempty"`
 	UserCode   string        `json:"user_code"`
 	URI        string        `json:"verification_uri"`
 	Complete   string        `json:"verification_uri_complete,omitempty"`
@@ -159,7 +160,7 @@ func (snap *Snapshot) body() *body {
 	b := &body{State: snap.State, Expires: snap.Expires, Idle: snap.idle, Life: snap.lifetime, Successor: snap.successor.Reveal(), From: snap.from}
 	if l := snap.Login; l != nil {
 		b.Login = &loginBody{
-			DeviceCode: l.DeviceCode.Reveal(), UserCode: l.UserCode, URI: l.VerificationURI,
+			DeviceCode: l.DeviceCode.Reveal(), Verifier: l.CodeVerifier.Reveal(), UserCode: l.UserCode, URI: l.VerificationURI,
 			Complete: l.VerificationURIComplete, Interval: l.Interval,
 		}
 	}
@@ -218,7 +219,7 @@ func (snap *Snapshot) fill(b *body) error {
 	}
 	if l := b.Login; l != nil {
 		snap.Login = &Login{
-			DeviceCode: secret.String(l.DeviceCode), UserCode: l.UserCode, VerificationURI: l.URI,
+			DeviceCode: secret.String(l.DeviceCode), CodeVerifier: secret.String(l.Verifier), UserCode: l.UserCode, VerificationURI: l.URI,
 			VerificationURIComplete: l.Complete, Interval: l.Interval,
 		}
 	}

@@ -30,7 +30,9 @@ const (
 
 // Login is a device authorization under way (RFC 8628 §3.2).
 type Login struct {
-	DeviceCode              secret.String
+	DeviceCode secret.String
+	// CodeVerifier is PKCE's (RFC 7636), "" where that is not used.
+	CodeVerifier            secret.String
 	UserCode                string
 	VerificationURI         string
 	VerificationURIComplete string
