@@ -289,5 +289,10 @@ func TestAdoption(t *testing.T) {
 		if got := a.polls(); got != n+len(calls)+1 {
 			t.Errorf("%d polls after a hand-over, want %d", got, n+len(calls)+1)
 		}
+		for i, call := range a.idp.Calls("/token") {
+			if got := call.Form.Get("code_verifier"); got != "verifier-canary-1" { // RFC 7636 §4.5
+				t.Errorf("poll %d sends the code verifier %q", i+1, got)
+			}
+		}
 	})
 }
