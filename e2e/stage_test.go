@@ -50,14 +50,19 @@ type code struct {
 type stage struct {
 	ctx      context.Context
 	rec      *record.Recorder
-	idp      *idpserver.Server
+	idp      *idpserver.Server // nil where another provider is behind rec
 	up       *upstream.Server
 	gate     *gate.Gate
+	url      string // of the site that is asked
 	canaries *secrecy.Canaries
 	interval time.Duration
+	codes    *codes
+}
 
-	mu    sync.Mutex
-	codes map[string]code // by user code
+// codes are the device authorizations so far, by user code.
+type codes struct {
+	mu sync.Mutex
+	of map[string]code
 }
 
 // deviceAuth is the directive with the least that works, and more lines.
@@ -72,26 +77,37 @@ func oneSite(directive string) string {
 
 func newStage(t *testing.T, p plan) *stage {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), sceneTime)
-	t.Cleanup(cancel)
-	s := &stage{ctx: ctx, canaries: secrecy.New(), codes: map[string]code{}}
-	s.rec = record.Start(t)
+	s := emptyStage(t)
 	s.idp = idpserver.Start(t, idpserver.Options{Issuer: s.rec.URL(), DeviceCodeLife: p.codeLife})
 	s.rec.SetTarget(t, s.idp.URL())
 	s.watchAnswers(p)
 	s.rec.Down(p.lineDown)
-	s.up = upstream.Start(t)
-	t.Cleanup(func() { s.lastLook(t) }) // runs after the gateway has ended
 	if p.caddyfile == "" {
 		p.caddyfile = oneSite(deviceAuth("", manyStarts))
 	}
 	if p.secret == "" {
 		p.secret = s.idp.Secret
 	}
-	s.gate = gate.Start(t, gate.Options{Caddyfile: p.caddyfile, Env: map[string]string{
-		"ISSUER": s.rec.URL(), "SECRET": p.secret, "UPSTREAM": s.up.Addr(),
-	}})
+	s.open(t, p.caddyfile, map[string]string{"ISSUER": s.rec.URL(), "SECRET": p.secret})
 	return s
+}
+
+// emptyStage has a recorder, but neither provider nor gateway yet.
+func emptyStage(t *testing.T) *stage {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), sceneTime)
+	t.Cleanup(cancel)
+	return &stage{ctx: ctx, canaries: secrecy.New(), codes: &codes{of: map[string]code{}}, rec: record.Start(t)}
+}
+
+// open starts the upstream, and the gateway in front of it.
+func (s *stage) open(t *testing.T, caddyfile string, env map[string]string) {
+	t.Helper()
+	s.up = upstream.Start(t)
+	t.Cleanup(func() { s.lastLook(t) }) // runs after the gateway has ended
+	env["UPSTREAM"] = s.up.Addr()
+	s.gate = gate.Start(t, gate.Options{Caddyfile: caddyfile, Env: env})
+	s.url = s.gate.URL()
 }
 
 // watchAnswers changes what the plan says and notes which codes there are.
@@ -116,18 +132,18 @@ func (s *stage) watchAnswers(p plan) {
 		}
 		complete, _ := answer["verification_uri_complete"].(string)
 		deviceCode, _ := answer["device_code"].(string)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.codes[userCode] = code{complete: complete, hash: record.HashDeviceCode(deviceCode), answered: time.Now()}
+		s.codes.mu.Lock()
+		defer s.codes.mu.Unlock()
+		s.codes.of[userCode] = code{complete: complete, hash: record.HashDeviceCode(deviceCode), answered: time.Now()}
 	})
 }
 
 // code is what the provider said when it made the user code.
 func (s *stage) code(t *testing.T, userCode string) code {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := s.codes[userCode]
+	s.codes.mu.Lock()
+	defer s.codes.mu.Unlock()
+	c, ok := s.codes.of[userCode]
 	if !ok {
 		t.Fatal("the provider knows nothing of the user code that is shown")
 	}
@@ -235,7 +251,7 @@ func spellings(r upstream.Request, name string) []string {
 // after an end, and no secret is in the log or went upstream.
 func (s *stage) lastLook(t *testing.T) {
 	t.Helper()
-	for userCode, c := range s.codes {
+	for userCode, c := range s.codes.of {
 		if gap, n := s.rec.MinGap(c.hash); n > 0 && gap < s.interval {
 			t.Errorf("two polls for %s were %v apart, the interval is %v", userCode, gap, s.interval)
 		}

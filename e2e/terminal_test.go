@@ -57,7 +57,7 @@ func (s *stage) curl(t *testing.T, args ...string) curl.Result {
 // get asks for a path of the first site.
 func (s *stage) get(t *testing.T, path string, args ...string) curl.Result {
 	t.Helper()
-	return s.curl(t, append(args, s.gate.URL()+path)...)
+	return s.curl(t, append(args, s.url+path)...)
 }
 
 // json asks for a path and reads the answer, which must have that status.

@@ -27,7 +27,7 @@ func (s *stage) newWindow(t *testing.T, trustFiles ...string) *window {
 func (w *window) open(t *testing.T, address string, f browser.Fetch) *browser.Page {
 	t.Helper()
 	if strings.HasPrefix(address, "/") {
-		address = w.s.gate.URL() + address
+		address = w.s.url + address
 	}
 	w.page = w.Open(w.s.ctx, t, address, f)
 	w.note(t)

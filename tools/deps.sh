@@ -29,6 +29,8 @@ need curl curl
 need zbarimg zbar-tools
 need node nodejs
 need npm npm
+need java openjdk-17-jre-headless
+need mvn maven
 if [ -n "$missing" ]; then
 	echo "missing:$missing (Debian's names; install them and run this again)"
 	exit 1
@@ -49,3 +51,15 @@ if ! cmp -s e2e/oidcprovider/package-lock.json e2e/oidcprovider/node_modules/.lo
 	npm --prefix e2e/oidcprovider ci --no-audit --no-fund --loglevel=error || exit 1
 	cp e2e/oidcprovider/package-lock.json e2e/oidcprovider/node_modules/.locked
 fi
+
+# Keycloak, as Maven has it, outside the repository: every clone shares it
+keycloak=26.7.4
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/caddydevice
+if [ ! -x "$cache/keycloak-$keycloak/bin/kc.sh" ]; then
+	echo "fetching Keycloak $keycloak"
+	mkdir -p "$cache/fetch" || exit 1
+	(cd "$cache/fetch" && mvn -q -B dependency:unpack -DoutputDirectory="$cache/fetch" \
+		-Dartifact=org.keycloak:keycloak-quarkus-dist:$keycloak:zip) || exit 1
+	mv "$cache/fetch/keycloak-$keycloak" "$cache/" && rm -rf "$cache/fetch" || exit 1
+fi
+ln -sfn "keycloak-$keycloak" "$cache/keycloak" || exit 1
