@@ -3,17 +3,17 @@
 package e2e
 
 import (
+	"bytes"
 	"image"
 	"image/color"
 	"image/draw"
 	"image/png"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddydevice/device-auth/e2e/internal/chrome"
 )
 
 // scale is the size of a module in the picture.
@@ -41,24 +41,14 @@ func (p picture) fill(c color.Color, x, y, width, height int) {
 	draw.Draw(p, image.Rect(x*scale, y*scale, (x+width)*scale, (y+height)*scale), image.NewUniform(c), image.Point{}, draw.Src)
 }
 
-// decode returns what zbarimg reads.
+// decode returns what a QR reader reads.
 func (p picture) decode(t *testing.T) string {
 	t.Helper()
-	needProgram(t, "zbarimg")
-	name := filepath.Join(t.TempDir(), "qr.png")
-	f, err := os.Create(name)
-	if err != nil {
+	var file bytes.Buffer
+	if err := png.Encode(&file, p); err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if err := png.Encode(f, p); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command("zbarimg", "--quiet", "--raw", name).Output()
-	if err != nil {
-		t.Fatalf("zbarimg finds no code: %v", err)
-	}
-	return strings.TrimSuffix(string(out), "\n")
+	return chrome.ScanQR(t, file.Bytes())
 }
 
 // scanText reads the code that is drawn in a text answer. Nothing else in the

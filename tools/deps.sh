@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the real parts of the tests need: a C compiler for the race
-# detector, curl, a QR reader, Node.js for the identity provider. On Debian and
-# as root it does so itself; elsewhere it prints what is missing. It ends with
-# 0 only when everything is there.
+# detector, curl, a QR reader, Chromium, Node.js for the identity provider. On
+# Debian and as root it does so itself; elsewhere it prints what is missing. It
+# ends with 0 only when everything is there.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PATH=$PWD/bin/node/node_modules/node/bin:$PATH
@@ -27,6 +27,7 @@ need() {
 need gcc build-essential
 need curl curl
 need zbarimg zbar-tools
+need chromium chromium # it depends on fontconfig, and that on a font
 need node nodejs
 need npm npm
 need java openjdk-17-jre-headless
