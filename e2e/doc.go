@@ -11,6 +11,7 @@
 //	}})
 //
 // Then curl and browser ask at g.URL(), an idpserver.Person approves, and
-// record and upstream tell what happened on both sides. The package's TestMain
-// calls gate.Main.
+// record and upstream tell what happened on both sides. Where it takes a real
+// browser, chrome is one, for either side. The package's TestMain calls
+// gate.Main.
 package e2e

@@ -57,7 +57,7 @@ func serve(t *testing.T) *httptest.Server {
 			return
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		fmt.Fprintf(w, "<!DOCTYPE html><title>a page</title>%s", body) //nolint:errcheck // the browser would miss it
+		fmt.Fprintf(w, "<!DOCTYPE html><title>a page</title>%s", body)
 	}))
 	t.Cleanup(server.Close)
 	return server
@@ -272,7 +272,7 @@ func TestProblems(t *testing.T) {
 				}
 				w.Header().Set("Content-Type", "text/html")
 				w.Header().Set("Content-Security-Policy", row.policy)
-				fmt.Fprintf(w, "<!DOCTYPE html><title>a page</title>%s<p id=end>end</p>", row.body) //nolint:errcheck // the browser would miss it
+				fmt.Fprintf(w, "<!DOCTYPE html><title>a page</title>%s<p id=end>end</p>", row.body)
 			}))
 			t.Cleanup(server.Close)
 			b := open(ctx, t, chrome.Options{}, server.URL+"/")
