@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,8 @@ type plan struct {
 	expiresIn int           // seconds, put into the provider's answers if set
 	codeLife  time.Duration // of the provider's device codes
 	lineDown  bool          // the provider is out of reach when Caddy starts
+	// answer changes the nth answer to a device authorization request, from 1.
+	answer func(n int, answer map[string]any)
 }
 
 // code is one device authorization as the provider answered it.
@@ -119,6 +122,7 @@ func (s *stage) watchAnswers(p plan) {
 	if p.asItIs {
 		s.interval = 5 * time.Second // RFC 8628 §3.2
 	}
+	var n atomic.Int32
 	s.rec.RewriteAnswer(func(_ *http.Request, answer map[string]any) {
 		userCode, _ := answer["user_code"].(string)
 		if userCode == "" {
@@ -129,6 +133,9 @@ func (s *stage) watchAnswers(p plan) {
 		}
 		if p.expiresIn > 0 {
 			answer["expires_in"] = p.expiresIn
+		}
+		if p.answer != nil {
+			p.answer(int(n.Add(1)), answer)
 		}
 		complete, _ := answer["verification_uri_complete"].(string)
 		deviceCode, _ := answer["device_code"].(string)

@@ -33,7 +33,7 @@ const (
 // Realm is one realm, made from the example's file under a name of its own.
 type Realm struct {
 	Name   string
-	server *Server
+	Server *Server
 }
 
 // Client is a client as Keycloak's REST API writes it.
@@ -60,8 +60,10 @@ func (s *Server) NewRealm(ctx context.Context, t testing.TB) *Realm {
 	if err := json.Unmarshal(raw, &realm); err != nil {
 		t.Fatal(err)
 	}
-	r := &Realm{Name: "my-realm-" + strings.ToLower(rand.Text()[:8]), server: s}
+	r := &Realm{Name: "my-realm-" + strings.ToLower(rand.Text()[:8]), Server: s}
 	realm["realm"] = r.Name
+	s.importing.Lock() // several at once only slow each other down
+	defer s.importing.Unlock()
 	s.call(ctx, t, http.MethodPost, "/admin/realms", realm, nil)
 	return r
 }
@@ -111,7 +113,7 @@ func (r *Realm) RotateKeys(ctx context.Context, t testing.TB) {
 
 func (r *Realm) call(ctx context.Context, t testing.TB, method, path string, body, into any) {
 	t.Helper()
-	r.server.call(ctx, t, method, "/admin/realms/"+r.Name+path, body, into)
+	r.Server.call(ctx, t, method, "/admin/realms/"+r.Name+path, body, into)
 }
 
 // call makes one request of the admin API and reads its answer.

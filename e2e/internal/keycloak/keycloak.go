@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,12 +28,13 @@ const adminUser = "admin"
 // Server is one Keycloak in development mode; Stop and StartAgain keep its port
 // and its realms.
 type Server struct {
-	password string // of the administrator
-	data     string
-	port     string
-	process  *proc.Process
-	admin    *http.Client
-	token    adminToken
+	password  string // of the administrator
+	data      string
+	port      string
+	process   *proc.Process
+	admin     *http.Client
+	token     adminToken
+	importing sync.Mutex
 }
 
 // Start runs a Keycloak until the test ends.
@@ -97,14 +100,15 @@ func home(t testing.TB) string {
 	return dir
 }
 
-// Version is Keycloak's own word for which one it is.
+// Version is Keycloak's own word for which one it is, such as 26.7.4.
 func Version(t testing.TB) string {
 	t.Helper()
 	word, err := os.ReadFile(filepath.Join(home(t), "version.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(word)
+	_, version, _ := strings.Cut(strings.TrimSpace(string(word)), "Version ")
+	return version
 }
 
 // freePort is free now; another program could take it before Keycloak does.
