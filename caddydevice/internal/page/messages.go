@@ -70,6 +70,7 @@ var messages = map[Status]map[string]message{
 		"token_expired": {"Sign-in over", "The identity provider's approval has run out.", signInAgain},
 		"idle":          {"Sign-in over", "This sign-in was not used for too long.", signInAgain},
 		"lifetime":      {"Sign-in over", "This sign-in has reached its longest life.", signInAgain},
+		"crowded":       {"Sign-in given up", "Too many sign-ins were under way, so this one, which nobody had asked about for a while, was given up.", "Start again to get a new code."},
 		"replaced":      {"Sign-in replaced", "A new sign-in was started in place of this one.", "Use the new code."},
 	},
 	Superseded: {

@@ -73,5 +73,6 @@ const (
 	LifetimeOver  Reason = "lifetime"
 	SignedOut     Reason = "signed_out"
 	Replaced      Reason = "replaced" // the client asked for another code
+	CrowdedOut    Reason = "crowded"  // nobody asked about it, and others waited for its place
 	Claimed       Reason = "claimed"  // the browser has a new key
 )
