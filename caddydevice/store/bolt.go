@@ -121,8 +121,7 @@ func (b *Bolt) explain(file *boltFile, spoiled bool, doing string, err error) er
 
 // Put implements [Store].
 func (b *Bolt) Put(ctx context.Context, rec Record) error {
-	rec = rec.clone() // the change is made while the caller may have gone on
-	return b.write(ctx, &write{change: put(rec, encodeRecord(rec)), id: rec.ID, version: rec.Version})
+	return b.write(ctx, &write{change: put(rec), id: rec.ID, version: rec.Version})
 }
 
 // Delete implements [Store].

@@ -92,7 +92,7 @@ func (b *Bolt) giveUp(f *boltFile, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.file == f {
-		_ = f.file.Close() // and so the lock on it; reads under way need no more than the mapping
+		letGo(f.file) // reads under way need no more than the mapping
 		b.file, b.failed, b.failedAt, b.hopeless = nil, err, time.Now(), hopeless
 	}
 }
@@ -134,7 +134,7 @@ func openBolt(path string, wait time.Duration) (*boltFile, error) {
 	})
 	if err != nil {
 		if f.file != nil {
-			_ = f.file.Close() // bbolt leaves it open where it panics
+			letGo(f.file) // bbolt leaves it open where it panics
 		}
 		return nil, openError(path, err)
 	}
@@ -143,7 +143,7 @@ func openBolt(path string, wait time.Duration) (*boltFile, error) {
 		return f, nil
 	}
 	if spoiled {
-		_ = f.file.Close()
+		letGo(f.file)
 	} else {
 		_ = f.db.Close()
 	}

@@ -108,8 +108,13 @@ func decodeMark(raw []byte) (until time.Time, ok bool) {
 // not to be committed.
 type change func(tx *bbolt.Tx) (wrote bool, err error)
 
-// put is [Store.Put] of a record that is encoded already.
-func put(rec Record, raw []byte) change {
+// put is [Store.Put]. All that the change needs of what the caller keeps is
+// taken now: it is made when the caller may have gone on.
+func put(rec Record) change {
+	raw, keys := encodeRecord(rec), make([][]byte, 0, len(rec.Indexes))
+	for _, ix := range rec.Indexes {
+		keys = append(keys, indexKey(ix, rec.ID))
+	}
 	return func(tx *bbolt.Tx) (bool, error) {
 		old, err := living(tx, rec.ID)
 		if errors.Is(err, ErrDamaged) || rec.Version == 0 || old.Version != rec.Version-1 {
@@ -118,8 +123,8 @@ func put(rec Record, raw []byte) change {
 		if err := remove(tx, rec.ID); err != nil {
 			return false, err
 		}
-		for _, ix := range rec.Indexes {
-			if err := tx.Bucket(indexBucket).Put(indexKey(ix, rec.ID), nil); err != nil {
+		for _, key := range keys {
+			if err := tx.Bucket(indexBucket).Put(key, nil); err != nil {
 				return false, err
 			}
 		}
