@@ -16,8 +16,9 @@ import (
 // boltFile is the open file. file is what db has open: the lock on it can be
 // given up also where db cannot be closed any more.
 type boltFile struct {
-	db   *bbolt.DB
-	file *os.File
+	db    *bbolt.DB
+	file  *os.File
+	fresh bool // it was empty
 }
 
 // prepare looks whether the file is whole, and makes the buckets of a new one.

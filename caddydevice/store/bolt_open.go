@@ -126,7 +126,7 @@ func openBolt(path string, wait time.Duration) (*boltFile, error) {
 		f.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout: wait, FreelistType: bbolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				f.file, err = openPrivate(name, flag, mode)
+				f.file, f.fresh, err = openPrivate(name, flag, mode)
 				return f.file, err
 			},
 		})
@@ -134,6 +134,9 @@ func openBolt(path string, wait time.Duration) (*boltFile, error) {
 	})
 	if err != nil {
 		if f.file != nil {
+			if f.fresh && !errors.Is(err, berrors.ErrTimeout) {
+				emptyAgain(path)
+			}
 			letGo(f.file) // bbolt leaves it open where it panics
 		}
 		return nil, openError(path, err)
@@ -173,10 +176,10 @@ func makeDir(dir string) error {
 // openPrivate opens or makes a file that only this user may read. Wider
 // permissions of one that exists are taken back; where that is not possible
 // (somebody else's file), it is not used. On Windows they mean nothing.
-func openPrivate(name string, flag int, mode os.FileMode) (*os.File, error) {
-	f, err := os.OpenFile(name, flag, mode) //nolint:gosec // G304: the path is the operator's
+func openPrivate(name string, flag int, mode os.FileMode) (file *os.File, empty bool, err error) {
+	f, err := os.OpenFile(name, flag, mode)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	info, err := f.Stat()
 	if err == nil && info.Mode().Perm() != mode {
@@ -184,9 +187,17 @@ func openPrivate(name string, flag int, mode os.FileMode) (*os.File, error) {
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, err
+		return nil, false, err
 	}
-	return f, nil
+	return f, info.Size() == 0, nil
+}
+
+// emptyAgain undoes what bbolt has written of a new file's first pages before
+// the disk was full: once there is space, half of them would count as damage.
+func emptyAgain(path string) {
+	if info, err := os.Stat(path); err == nil && info.Size() < int64(4*os.Getpagesize()) {
+		_ = os.Truncate(path, 0)
+	}
 }
 
 // openError says what an operator can do.

@@ -32,7 +32,8 @@ type write struct {
 	id      string
 	version uint64
 
-	wrote bool
+	wrote bool // in the last transaction that it was in
+	doubt bool // in one before, which failed
 	err   error
 	done  chan struct{}
 }
@@ -119,6 +120,7 @@ func (b *Bolt) commit(file *boltFile, batch []*write) {
 		b.settle(batch, err)
 	default:
 		for i := range batch {
+			batch[i].doubt = batch[i].wrote
 			b.commit(file, batch[i:i+1])
 		}
 	}
@@ -146,7 +148,7 @@ func (b *Bolt) settle(batch []*write, err error) {
 		if err != nil {
 			w.err = err
 		}
-		if w.id != "" && (w.wrote || err != nil) {
+		if w.id != "" && (w.wrote || w.doubt) {
 			b.watchers.tell(w.id, w.version)
 		}
 		close(w.done)

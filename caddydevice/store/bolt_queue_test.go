@@ -103,6 +103,40 @@ func TestBoltOneBadWrite(t *testing.T) {
 	}
 }
 
+// TestBoltDoubt: a transaction that failed may be on the disk all the same. A
+// write that was in it and is a conflict now is told, so that nobody keeps what
+// was there before.
+func TestBoltDoubt(t *testing.T) {
+	b := newBolt(t)
+	release := b.held(t)
+	var wg sync.WaitGroup
+	tries := 0
+	wg.Go(func() {
+		err := b.write(context.Background(), &write{id: "a", version: 2, change: func(*bbolt.Tx) (bool, error) {
+			if tries++; tries > 1 {
+				return false, ErrConflict // with itself
+			}
+			return true, nil
+		}})
+		if !errors.Is(err, ErrConflict) {
+			t.Error(err)
+		}
+	})
+	b.queued(1)
+	wg.Go(func() {
+		_ = b.write(context.Background(), &write{change: func(*bbolt.Tx) (bool, error) { return false, errors.New("fails") }})
+	})
+	b.queued(2)
+	told := false
+	stop := b.Watch(func(id string, version uint64) { told = told || id == "a" && version == 2 })
+	release()
+	wg.Wait()
+	stop()
+	if !told {
+		t.Error("not told")
+	}
+}
+
 // TestBoltContext: a write that is given up returns at once; one that was on
 // its way happens, one that was not does not.
 func TestBoltContext(t *testing.T) {
@@ -192,6 +226,26 @@ func TestBoltDiskRefusesWrites(t *testing.T) {
 		t.Errorf("told %v", told)
 	}
 	_ = b.Close() // it has lost its file
+}
+
+// TestBoltClosedMeanwhile: a call that has found the file open and then loses
+// it to Close says so.
+func TestBoltClosedMeanwhile(t *testing.T) {
+	b := newBolt(t)
+	if err := b.Put(t.Context(), testRecord("a", time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	file := b.file
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.closed, b.file = false, file
+	if _, err := b.Get(t.Context(), "a"); !errors.Is(err, ErrClosed) {
+		t.Errorf("get: %v", err)
+	}
+	if err := b.Delete(t.Context(), "a"); !errors.Is(err, ErrClosed) {
+		t.Errorf("delete: %v", err)
+	}
 }
 
 // TestBoltCloseWaits for the writes that it has accepted.

@@ -133,6 +133,23 @@ func TestBoltOpensOnFirstUse(t *testing.T) {
 	wg.Wait()
 }
 
+// TestBoltGivesOutCopies: what was read stays as it was once its page is not
+// mapped any more; a slice of it would be a fault.
+func TestBoltGivesOutCopies(t *testing.T) {
+	b, ix := open(t, filepath.Join(t.TempDir(), "sessions.db")), store.NewIndex("sub", "u")
+	for i := range 100 { // more than is kept inline, which bbolt copies
+		put(t, b, record(fmt.Sprint(i), 1, ix))
+	}
+	rec, err := b.Get(t.Context(), "50")
+	ids, err2 := b.Find(t.Context(), ix)
+	if err := errors.Join(err, err2, b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if string(rec.Body) != "sealed" || rec.Site != "a.example" || rec.Indexes[0] != ix || !slices.Contains(ids, "50") {
+		t.Errorf("%+v, %v", rec, ids)
+	}
+}
+
 // TestBoltPermissions: the file and the directories that the store makes are
 // this user's alone; a file that was not is from now on.
 func TestBoltPermissions(t *testing.T) {

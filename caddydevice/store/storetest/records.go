@@ -203,7 +203,7 @@ func anyBytes(s suite) {
 // manyAtOnce: writes that share their way share no fate.
 func manyAtOnce(s suite) {
 	ix := store.NewIndex("sub", "u")
-	var ids []string
+	ids := make([]string, 0, 4*parallel)
 	for i := range 4 * parallel {
 		ids = append(ids, string(rune('A'+i)))
 	}

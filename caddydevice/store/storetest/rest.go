@@ -285,7 +285,6 @@ func closedInUse(s suite) {
 		}
 	}
 	wg.Wait()
-	s.Close()
 }
 
 func closed(s suite) {
