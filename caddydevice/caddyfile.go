@@ -324,7 +324,7 @@ func parseSession(d *caddyfile.Dispenser, h *Handler) error {
 // parseGlobalOption reads what sites share.
 //
 //	device_auth {
-//		store memory
+//		store bolt [<path>]
 //		limits {
 //			pending 10000
 //			starts  50 1s
@@ -352,11 +352,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 
 func parseStore(d *caddyfile.Dispenser, app *App) error {
 	if !d.NextArg() {
-		return d.Err("store needs a name: memory")
+		return d.Err("store needs a name: bolt or memory")
 	}
 	name := d.Val()
-	if name == "bolt" || name == "redis" {
-		return d.Errf("store %s is not supported yet: use memory", name)
+	if name == "redis" {
+		return d.Err("store redis is not supported yet: use bolt")
 	}
 	mod, err := caddyfile.UnmarshalModule(d, "device_auth.stores."+name)
 	if err != nil {

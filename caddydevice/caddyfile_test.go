@@ -118,6 +118,8 @@ func TestProvisionMistakes(t *testing.T) {
 		{"header", map[string]any{"upstream_headers": map[string]string{"Host": "sub"}}, nil, "meaning of its own"},
 		{"unknown key", map[string]any{"issuers": "x"}, nil, "issuers"},
 		{"limits for all", nil, map[string]any{"limits": map[string]any{"pending": -1}}, "must be positive"},
+		{"store path, unset variable", nil, map[string]any{"store": map[string]any{"store": "bolt", "path": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}/x"}}, "store bolt: path"},
+		{"store path, request placeholder", nil, map[string]any{"store": map[string]any{"store": "bolt", "path": "{http.request.host}"}}, "store bolt: path"},
 		{"unknown store", nil, map[string]any{"store": map[string]any{"store": "no_such"}}, "no_such"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

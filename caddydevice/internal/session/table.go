@@ -163,6 +163,9 @@ func (snap *Snapshot) settled() bool { return snap.State.Over() && snap.successo
 
 func (t *Table) read(ctx context.Context, key Key, id ID) (*Session, error) {
 	rec, err := t.store.Get(ctx, id.String())
+	if errors.Is(err, store.ErrDamaged) {
+		t.damaged.Add(1)
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, ErrUnknown
 	}
