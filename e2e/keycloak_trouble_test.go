@@ -229,7 +229,7 @@ func keycloakStops(t *testing.T, realm *keycloak.Realm) {
 	}
 	realm.Server.StartAgain(t)
 	for name, site := range s.clients() {
-		if end := readJSON(t, site.wait(t, pending[name].Session), 410); end.Status != "failed" || !strings.Contains(end.Description, "Start again") {
+		if end := readJSON(t, site.wait(t, pending[name].Session), 410); end.Status != "failed" || end.Reason != "forgotten" || !strings.Contains(end.Description, "Start again") {
 			t.Errorf("wait says %+v", end)
 		}
 		next := site.get(t, "/", "-b", cookie(pending[name].Session))

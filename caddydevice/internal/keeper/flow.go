@@ -199,6 +199,8 @@ func (k *Keeper) heed(f *flow, snap *session.Snapshot, ans idp.Answer) bool {
 		if !time.Now().Before(snap.Expires) {
 			return k.end(f, idp.Expired, session.Expired, session.CodeExpired)
 		}
+		// it was restarted; or we were, between its tokens and our write
+		return k.end(f, ans.Outcome, session.Failed, session.Forgotten)
 	default: // Failed; Transient is dealt with above
 	}
 	return k.end(f, ans.Outcome, session.Failed, session.ProviderError)

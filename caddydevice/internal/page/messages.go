@@ -59,6 +59,10 @@ var messages = map[Status]map[string]message{
 			"Sign-in failed", "The identity provider refused to start a sign-in for this site.",
 			"Ask the operator of this site to look at its log.",
 		},
+		"forgotten": {
+			"Sign-in lost", "The identity provider no longer knows this sign-in: it, or this gateway, was restarted while it was under way.",
+			"Start again; if it fails again, ask the operator of this site to look at its log.",
+		},
 		"tokens": {
 			"Sign-in failed", "The identity provider's answer could not be trusted, so nobody was signed in.",
 			"Ask the operator of this site to look at its log.",

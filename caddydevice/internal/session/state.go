@@ -67,6 +67,7 @@ const (
 	Declined      Reason = "declined"      // the person said no
 	CodeExpired   Reason = "code_expired"  // nobody decided in time
 	ProviderError Reason = "provider"      // the identity provider refused the sign-in
+	Forgotten     Reason = "forgotten"     // it knows nothing of the code any more, before its time
 	BadTokens     Reason = "tokens"        // its tokens sign nobody in
 	TokenExpired  Reason = "token_expired" // and there is no refresh
 	IdleTooLong   Reason = "idle"
