@@ -81,15 +81,16 @@ func provision(t testing.TB, cfg, app map[string]any) *Handler {
 func tryProvision(t testing.TB, cfg, app map[string]any) (*Handler, error) {
 	t.Helper()
 	config := &caddy.Config{Logging: quiet, Admin: &caddy.AdminConfig{Disabled: true}, AppsRaw: caddy.ModuleMap{}}
-	withStore := map[string]any{"store": map[string]any{"store": "memory"}}
-	maps.Copy(withStore, app)
-	config.AppsRaw["device_auth"] = mustJSON(t, withStore)
 	ctx, err := caddy.ProvisionContext(config)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := caddy.NewContext(ctx)
 	t.Cleanup(cancel)
+	// from here on, so that the app is this context's, and ends with it
+	withStore := map[string]any{"store": map[string]any{"store": "memory"}}
+	maps.Copy(withStore, app)
+	config.AppsRaw["device_auth"] = mustJSON(t, withStore)
 	mod, err := ctx.LoadModuleByID("http.handlers.device_auth", mustJSON(t, cfg))
 	if err != nil {
 		return nil, err
