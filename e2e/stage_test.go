@@ -21,7 +21,7 @@ import (
 
 const (
 	// sceneTime bounds a scenario; the machine may be busy with others.
-	sceneTime = 4 * time.Minute
+	sceneTime = 8 * time.Minute
 	// look is how often something is looked at that nobody announces.
 	look = 20 * time.Millisecond
 )
@@ -42,6 +42,7 @@ type plan struct {
 	// crowded: there are too many secrets to look for each of them in the log;
 	// other scenarios do that.
 	crowded bool
+	tokens  func() // is told of each answer with tokens, before it leaves
 	// answer changes the nth answer to a device authorization request, from 1.
 	answer func(n int, answer map[string]any)
 }
@@ -64,6 +65,7 @@ type stage struct {
 	interval time.Duration
 	codes    *codes
 	crowded  bool
+	afterEnd int // polls after an end that are as they should be
 }
 
 // codes are the device authorizations so far, by user code.
@@ -129,6 +131,9 @@ func (s *stage) watchAnswers(p plan) {
 	}
 	var n atomic.Int32
 	s.rec.RewriteAnswer(func(_ *http.Request, answer map[string]any) {
+		if p.tokens != nil && answer["access_token"] != nil {
+			p.tokens()
+		}
 		userCode, _ := answer["user_code"].(string)
 		if userCode == "" {
 			return
@@ -268,7 +273,7 @@ func (s *stage) lastLook(t *testing.T) {
 			t.Errorf("two polls for %s were %v apart, the interval is %v", userCode, gap, s.interval)
 		}
 	}
-	if n := s.rec.AfterTerminal(); n > 0 {
+	if n := s.rec.AfterTerminal(); n != s.afterEnd {
 		t.Errorf("%d polls came after a terminal answer", n)
 	}
 	for _, r := range s.up.Requests() {

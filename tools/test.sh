@@ -33,7 +33,7 @@ fi
 	run "the demo" go -C examples/demo test $race -count=1 ./...
 	case "$left_out" in
 	*e2e*) ;;
-	*) run "end to end, against real servers" go -C e2e test $race -count=1 ./... ;;
+	*) run "end to end, against real servers" go -C e2e test $race -count=1 -timeout 30m ./... ;;
 	esac
 }
 

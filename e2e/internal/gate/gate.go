@@ -49,6 +49,7 @@ type Gate struct {
 
 	env       map[string]string
 	caddyfile string
+	config    string    // the file that caddyfile was adapted to; "" where it was not yet
 	ports     [3]string // the third is for the redirects of TLS sites
 	socket    string
 	earlier   []string // the log of earlier runs
@@ -73,7 +74,7 @@ func Start(t testing.TB, o Options) *Gate {
 		if try == startTries || !strings.Contains(g.LogText(), "address already in use") {
 			t.Fatal(err)
 		}
-		g.earlier = g.Lines()
+		g.earlier, g.config = g.Lines(), ""
 	}
 }
 
@@ -131,7 +132,7 @@ func (g *Gate) TryReload(t testing.TB, caddyfile string) error {
 	if err := g.load(ctx, config); err != nil {
 		return err
 	}
-	g.caddyfile = caddyfile
+	g.caddyfile, g.config = caddyfile, ""
 	return g.waitForListener(ctx)
 }
 
@@ -170,17 +171,19 @@ func (g *Gate) admin(ctx context.Context, method, path string, body []byte) ([]b
 
 func (g *Gate) run(t testing.TB) error {
 	t.Helper()
-	config, err := g.adapt(t, g.caddyfile)
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(t.TempDir(), "caddy.json")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		return err
+	if g.config == "" {
+		config, err := g.adapt(t, g.caddyfile)
+		if err != nil {
+			return err
+		}
+		g.config = filepath.Join(t.TempDir(), "caddy.json")
+		if err := os.WriteFile(g.config, config, 0o600); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), startTime)
 	defer cancel()
-	g.process = proc.Start(t, "gateway", g.command("run", "--config", file))
+	g.process = proc.Start(t, "gateway", g.command("run", "--config", g.config))
 	if _, err := g.process.WaitFor(ctx, `"msg":"serving initial configuration"`); err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
