@@ -37,7 +37,7 @@ type cookiePolicy struct {
 func (h *Handler) newCookiePolicy(server *caddyhttp.Server) (cookiePolicy, error) {
 	name := strings.TrimPrefix(h.Session.Cookie, hostPrefix)
 	if !httpguts.ValidHeaderFieldName(name) {
-		return cookiePolicy{}, fmt.Errorf("device_auth: session cookie %q: not a cookie name", h.Session.Cookie)
+		return cookiePolicy{}, fmt.Errorf("session cookie %q: not a cookie name", h.Session.Cookie)
 	}
 	policy := cookiePolicy{name: name, lifetime: time.Duration(h.Session.Lifetime)}
 	if server == nil || len(server.TLSConnPolicies) > 0 || h.PublicURL != "" {
@@ -45,7 +45,7 @@ func (h *Handler) newCookiePolicy(server *caddyhttp.Server) (cookiePolicy, error
 		return policy, nil
 	}
 	if !h.InsecureCookie && !listensOnLoopback(server) && !h.hosts.local {
-		return cookiePolicy{}, errors.New("device_auth: this server has no TLS, so the session cookie would cross the network in the clear: " +
+		return cookiePolicy{}, errors.New("this server has no TLS, so the session cookie would cross the network in the clear: " +
 			"serve the site over https; or set public_url, where TLS ends in front of Caddy; or bind to loopback; or set insecure_cookie, if nobody can read the traffic")
 	}
 	h.logger.Warn("the session cookie is not Secure: this server has no TLS", zap.Strings("listen", server.Listen))

@@ -29,7 +29,7 @@ func newHostPolicy(server *caddyhttp.Server, publicURL string) (hostPolicy, erro
 	if publicURL != "" {
 		u, err := url.Parse(publicURL)
 		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return p, fmt.Errorf("device_auth: public_url %q: must be https:// and a host, with nothing after it", publicURL)
+			return p, fmt.Errorf("public_url %q: must be https:// and a host, with nothing after it", publicURL)
 		}
 		p.site = strings.ToLower(u.Hostname())
 		p.public = "https://" + strings.ToLower(u.Host)
