@@ -57,6 +57,7 @@ type boundEngine struct {
 	*engine
 	provider resolvedProvider
 	client   *idp.Client
+	at       string // its first handler
 }
 
 // AppLimits bound all clients together.
@@ -139,27 +140,28 @@ func (r *Rate) limit() rate.Limit {
 }
 
 // engineFor returns the engine for an identity provider. Handlers that name
-// the same issuer and client id share it, and so must agree on the rest.
-func (a *App) engineFor(p resolvedProvider) (*engine, error) {
+// the same issuer and client id share it, and so must agree on the rest. at is
+// where the handler is, for the message to the next one.
+func (a *App) engineFor(p resolvedProvider, at string) (*engine, error) {
+	client, err := idp.New(p.Config)
+	if err != nil {
+		return nil, err
+	}
 	key := engineKey{store: a.store.StoreKey(), issuer: p.Issuer, clientID: p.ClientID}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if b, ok := a.engines[key]; ok {
 		if differ := b.provider.differences(&p); len(differ) > 0 {
-			return nil, fmt.Errorf("another gate uses issuer %q and client_id %q with different %s: they share their sign-ins, so make these lines equal, or give both one `provider`",
-				p.Issuer, p.ClientID, strings.Join(differ, ", "))
+			return nil, fmt.Errorf("the gate%s has the same issuer %q and client_id %q, but another %s: they share their sign-ins, so make these lines equal, or let both name one provider of the global option",
+				b.at, p.Issuer, p.ClientID, strings.Join(differ, ", "))
 		}
 		return b.engine, nil
-	}
-	client, err := idp.New(p.Config)
-	if err != nil {
-		return nil, err
 	}
 	e, err := acquireEngine(key, client, a.store)
 	if err != nil {
 		return nil, err
 	}
-	a.engines[key] = &boundEngine{engine: e, provider: p, client: client}
+	a.engines[key] = &boundEngine{engine: e, provider: p, client: client, at: at}
 	return e, nil
 }
 

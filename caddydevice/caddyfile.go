@@ -4,7 +4,9 @@
 package caddydevice
 
 import (
+	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -196,8 +198,11 @@ func parseAlgorithms(in input, h *Handler) error {
 
 func parseStart(in input, h *Handler) error {
 	set, err := caddyhttp.ParseCaddyfileNestedMatcherSet(in.Dispenser)
-	if err != nil {
-		return in.Errf("start: %w", err)
+	switch {
+	case err != nil && strings.Contains(err.Error(), in.File()+":"):
+		return fmt.Errorf("start can hold request matchers, like `remote_ip private_ranges`: %w", err) // it names the line
+	case err != nil:
+		return in.Errf("start can hold request matchers, like `remote_ip private_ranges`: %w", err)
 	}
 	if len(set) == 0 {
 		return in.Err("start needs at least one matcher in its block, like: remote_ip private_ranges")

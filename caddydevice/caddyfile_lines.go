@@ -102,7 +102,7 @@ func (l line[T]) read(d *caddyfile.Dispenser, into T) error {
 	case len(in.args) < l.min || slices.Contains(in.args, ""):
 		return d.Errf("%s needs %s: write it like `%s` (where it has {$NAME}, that variable is empty)", in.name, l.values(), l.usage)
 	case l.max >= 0 && len(in.args) > l.max:
-		return d.Errf("%s has too many arguments: write it like `%s`, with quotes round a value that has blanks", in.name, l.usage)
+		return d.Errf("%s has too many arguments: write it like `%s`%s", in.name, l.usage, l.quotes())
 	case opens && !l.block:
 		return d.Errf("%s takes no block: write it like `%s`", in.name, l.usage)
 	case !opens && l.block:
@@ -124,6 +124,13 @@ func (l line[T]) values() string {
 	return "a value"
 }
 
+func (l line[T]) quotes() string {
+	if l.max == 0 || l.block {
+		return ""
+	}
+	return ", with quotes round a value that has blanks"
+}
+
 func (l line[T]) checkPlaceholders(in input) error {
 	allowed := []string{"env", "file"}
 	if l.request {
@@ -133,6 +140,8 @@ func (l line[T]) checkPlaceholders(in input) error {
 		switch err := checkPlaceholders(arg, allowed...); {
 		case err != nil && l.secret:
 			return in.Errf(`%s: what is in braces is neither {env.NAME} nor {file./path}: write \{ where a brace is meant`, in.name)
+		case err != nil && l.request:
+			return in.Errf("%s: %w; here those of the request serve too, like {http.request.host}", in.name, err)
 		case err != nil:
 			return in.Errf("%s: %w", in.name, err)
 		}

@@ -208,7 +208,7 @@ func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 	}
 	provider.ClockSkew, provider.Algorithms = time.Duration(h.ClockSkew), h.Algorithms
 	h.resolved, h.params = provider.Config, provider.params
-	h.engine, err = h.app.engineFor(provider)
+	h.engine, err = h.app.engineFor(provider, placeOf(server))
 	return err
 }
 
