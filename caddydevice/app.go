@@ -28,8 +28,8 @@ func init() {
 // App owns what the device_auth handlers share: the store, and the limits on
 // all of them together. It needs no configuration.
 type App struct {
-	// Where sessions are kept. Default: memory, which forgets them when Caddy
-	// stops.
+	// Where sessions are kept. Default: bolt, a file in Caddy's data
+	// directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_auth.stores inline_key=store"`
 
 	// Identity providers for use by name: a handler's key provider. One that
@@ -100,11 +100,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.starts = rate.NewLimiter(a.Limits.Starts.limit(), a.Limits.Starts.Count)
-	a.store = new(MemoryStore)
+	return a.loadStore(ctx)
+}
+
+func (a *App) loadStore(ctx caddy.Context) error {
+	var mod any
+	var err error
 	if a.StoreRaw == nil {
-		return nil
+		mod, err = ctx.LoadModuleByID("device_auth.stores.bolt", nil)
+	} else {
+		mod, err = ctx.LoadModule(a, "StoreRaw")
 	}
-	mod, err := ctx.LoadModule(a, "StoreRaw")
 	if err != nil {
 		return fmt.Errorf("device_auth: loading store: %w", err)
 	}

@@ -241,7 +241,7 @@ func parseSession(in input, h *Handler) error {
 // parseGlobalOption reads what sites share.
 //
 //	device_auth {
-//		store memory
+//		store bolt [<path>]
 //		limits {
 //			pending 10000
 //			starts  50 1s
@@ -269,7 +269,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 var appBlock = block[*App]{
 	title: "the global option device_auth",
 	lines: map[string]line[*App]{
-		"store":    {usage: "store memory", raw: true, parse: func(in input, app *App) error { return parseStore(in.Dispenser, app) }},
+		"store":    {usage: "store bolt", raw: true, parse: func(in input, app *App) error { return parseStore(in.Dispenser, app) }},
 		"limits":   {usage: "limits { … }", block: true, parse: parseAppLimits},
 		"provider": {usage: "provider my-idp { … }", min: 1, max: 1, block: true, many: true, parse: parseProvider},
 	},
@@ -286,11 +286,11 @@ var appLimitsBlock = block[*AppLimits]{
 
 func parseStore(d *caddyfile.Dispenser, app *App) error {
 	if !d.NextArg() {
-		return d.Err("store needs a name: memory")
+		return d.Err("store needs a name: bolt or memory")
 	}
 	name := d.Val()
-	if name == "bolt" || name == "redis" {
-		return d.Errf("store %s is not supported yet: use memory", name)
+	if name == "redis" {
+		return d.Err("store redis is not supported yet: use bolt")
 	}
 	mod, err := caddyfile.UnmarshalModule(d, "device_auth.stores."+name)
 	if err != nil {

@@ -4,6 +4,7 @@
 package caddydevice
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"sync"
@@ -155,6 +156,25 @@ func (e *engine) rest(d time.Duration) { e.resting.Store(time.Now().Add(d).UnixN
 // restLeft is for how long no sign-in can be started.
 func (e *engine) restLeft() time.Duration {
 	return max(0, time.Duration(e.resting.Load()-time.Now().UnixNano()))
+}
+
+// unaskedFor is for how long nobody must have asked about a sign-in before it
+// is given up for another one.
+const unaskedFor = time.Minute
+
+// makeRoom gives up the oldest sign-in of the process that nobody asks about,
+// and reports whether there was one.
+func makeRoom(ctx context.Context) bool {
+	var owner *engine
+	var oldest *session.Session
+	engines.Range(func(_, val any) bool {
+		e := val.(*engine)
+		if s := e.keeper.Oldest(unaskedFor); s != nil && (oldest == nil || s.Created().Before(oldest.Created())) {
+			owner, oldest = e, s
+		}
+		return true
+	})
+	return oldest != nil && owner.keeper.GiveUp(ctx, oldest)
 }
 
 // signInsUnderWay counts them over all engines of the process.

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	caddy.DefaultStorage.Path = dir
+	os.Setenv("XDG_DATA_HOME", dir)
 	goleak.VerifyTestMain(m,
 		// Caddy's own: it notices after its next sleep that the lock is gone
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
@@ -65,7 +66,9 @@ func newGate(t testing.TB, cfg map[string]any) *gate {
 	return g
 }
 
-// provision loads a handler, and an app with the given configuration.
+// provision loads a handler, and an app with the given configuration. Sessions
+// are in memory where that names no store: what is tested does not depend on
+// the disk.
 func provision(t testing.TB, cfg, app map[string]any) *Handler {
 	t.Helper()
 	h, err := tryProvision(t, cfg, app)
@@ -78,15 +81,16 @@ func provision(t testing.TB, cfg, app map[string]any) *Handler {
 func tryProvision(t testing.TB, cfg, app map[string]any) (*Handler, error) {
 	t.Helper()
 	config := &caddy.Config{Logging: quiet, Admin: &caddy.AdminConfig{Disabled: true}, AppsRaw: caddy.ModuleMap{}}
-	if app != nil {
-		config.AppsRaw["device_auth"] = mustJSON(t, app)
-	}
 	ctx, err := caddy.ProvisionContext(config)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := caddy.NewContext(ctx)
 	t.Cleanup(cancel)
+	// from here on, so that the app is this context's, and ends with it
+	withStore := map[string]any{"store": map[string]any{"store": "memory"}}
+	maps.Copy(withStore, app)
+	config.AppsRaw["device_auth"] = mustJSON(t, withStore)
 	mod, err := ctx.LoadModuleByID("http.handlers.device_auth", mustJSON(t, cfg))
 	if err != nil {
 		return nil, err

@@ -33,6 +33,9 @@ type running struct {
 	t    *testing.T
 	idp  *idptest.Provider
 	addr string
+	// store is the line that says where sessions are kept; by default in
+	// memory.
+	store string
 }
 
 // client keeps no connection: one that a reload closes may do so just as the
@@ -40,6 +43,11 @@ type running struct {
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 func startCaddy(t *testing.T) *running {
+	t.Helper()
+	return startCaddyOn(t, "store memory")
+}
+
+func startCaddyOn(t *testing.T, store string) *running {
 	t.Helper()
 	provider := idptest.New("")
 	server := httptest.NewServer(provider)
@@ -50,7 +58,7 @@ func startCaddy(t *testing.T) *running {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	r := &running{t: t, idp: provider, addr: addr}
+	r := &running{t: t, idp: provider, addr: addr, store: store}
 	if err := r.load(""); err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +80,9 @@ func (r *running) load(lines string) error {
 	log {
 		output discard
 	}
+	device_auth {
+		%s
+	}
 }
 http://%s {
 	device_auth {
@@ -81,7 +92,7 @@ http://%s {
 	}
 	respond "hello {http.auth.user.id}"
 }
-`, r.addr, r.idp.Issuer, lines)
+`, r.store, r.addr, r.idp.Issuer, lines)
 	cfg, err := adapt(text)
 	if err != nil {
 		return err
@@ -333,7 +344,7 @@ func TestFailedStart(t *testing.T) {
 		return true
 	})
 	before := e.keeper.Client()
-	cfg, err := adapt(fmt.Sprintf("{\n admin off\n persist_config off\n log {\n output discard\n }\n}\nhttp://%s {\n device_auth {\n issuer %s\n client_id gate\n client_secret wrong\n }\n}\nhttp://192.0.2.1:9 {\n bind 192.0.2.1\n respond x\n}\n", r.addr, r.idp.Issuer))
+	cfg, err := adapt(fmt.Sprintf("{\n admin off\n persist_config off\n log {\n output discard\n }\n device_auth {\n store memory\n }\n}\nhttp://%s {\n device_auth {\n issuer %s\n client_id gate\n client_secret wrong\n }\n}\nhttp://192.0.2.1:9 {\n bind 192.0.2.1\n respond x\n}\n", r.addr, r.idp.Issuer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,6 +160,8 @@ func TestAppMistakes(t *testing.T) {
 		{"pending", map[string]any{"limits": map[string]any{"pending": -1}}, "device_auth: limits pending -1: must be at least 1"},
 		{"waits", map[string]any{"limits": map[string]any{"waits": -1}}, "device_auth: limits waits -1: must be at least 1"},
 		{"starts", map[string]any{"limits": map[string]any{"starts": map[string]any{"count": 5, "per": -1}}}, "device_auth: limits starts 5 -1ns: must be"},
+		{"store path, unset variable", map[string]any{"store": map[string]any{"store": "bolt", "path": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}/x"}}, "store bolt: path"},
+		{"store path, request placeholder", map[string]any{"store": map[string]any{"store": "bolt", "path": "{http.request.host}"}}, "store bolt: path"},
 		{"unknown store", map[string]any{"store": map[string]any{"store": "no_such"}}, "no_such"},
 		{"unknown key", map[string]any{"provider": map[string]any{}}, `unknown field "provider"`},
 		{"unknown key of a provider", provider(map[string]any{"path_prefix": "/x"}), `unknown field "path_prefix"`},

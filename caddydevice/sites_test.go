@@ -15,20 +15,33 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 )
 
-// start provisions a configuration and checks its sites, as App.Start does.
-func startSites(t *testing.T, config *caddy.Config) error {
+// provisionSites provisions a configuration without starting it.
+func provisionSites(t *testing.T, config *caddy.Config) (*caddyhttp.App, error) {
 	t.Helper()
+	apps := config.AppsRaw
+	config.AppsRaw = caddy.ModuleMap{}
 	ctx, err := caddy.ProvisionContext(config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := caddy.NewContext(ctx)
-	defer cancel()
+	t.Cleanup(cancel)
+	config.AppsRaw = apps // from here on, so that the apps are this context's, and end with it
 	httpApp, err := ctx.App("http")
+	if err != nil {
+		return nil, err
+	}
+	return httpApp.(*caddyhttp.App), nil
+}
+
+// startSites is what App.Start says of a configuration.
+func startSites(t *testing.T, config *caddy.Config) error {
+	t.Helper()
+	httpApp, err := provisionSites(t, config)
 	if err != nil {
 		return err
 	}
-	return checkSites(httpApp.(*caddyhttp.App))
+	return checkSites(httpApp)
 }
 
 // otherSettings differ from the default in one key each.
@@ -163,17 +176,11 @@ func TestSharedEngine(t *testing.T) {
 		"keycloak":  map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"},
 		"authentik": map[string]any{"issuer": "https://auth.example.com", "client_id": "gate"},
 	}}, site{"a.example.com", map[string]any{"provider": "keycloak"}}, site{"b.example.com", map[string]any{"provider": "keycloak"}}, site{"c.example.com", map[string]any{"provider": "authentik"}})
-	ctx, err := caddy.ProvisionContext(config)
+	httpApp, err := provisionSites(t, config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := caddy.NewContext(ctx)
-	defer cancel()
-	httpApp, err := ctx.App("http")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httpApp.(*caddyhttp.App).Servers["edge"]
+	server := httpApp.Servers["edge"]
 	gates := gatesIn(server, server.Routes, nil, 0)
 	if len(gates) != 3 || gates[0].engine != gates[1].engine || gates[0].engine == gates[2].engine {
 		t.Errorf("%d gates", len(gates))

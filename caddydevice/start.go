@@ -124,7 +124,7 @@ func (h *Handler) takeStart(r *http.Request) (detail string, wait time.Duration,
 	if wait, ok := take(h.app.starts); !ok {
 		return "", wait, false
 	}
-	if h.app.begun.Add(1)+int64(signInsUnderWay()) > int64(h.app.Limits.Pending) {
+	if h.app.begun.Add(1)+int64(signInsUnderWay()) > int64(h.app.Limits.Pending) && !makeRoom(r.Context()) {
 		h.app.begun.Add(-1)
 		return "pending", time.Minute, false
 	}

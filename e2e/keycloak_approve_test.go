@@ -29,11 +29,7 @@ func keycloakApproves(t *testing.T, realm *keycloak.Realm) {
 		}
 		p := s.newPhone(t)
 		p.approveTyped(t, shown.uri, shown.code, keycloak.Alice)
-		polls := s.awaitPolls(t, shown.code, 1)
-		s.await(t, "the approval", func() bool {
-			polls = s.polls(t, shown.code)
-			return polls[len(polls)-1].Status == 200
-		})
+		readJSON(t, s.wait(t, keyIn(t, shown.command)), 200)
 		seen := echo(t, curl.Shell(s.ctx, t, shown.command).Out) // the line as it is printed
 		if seen.URI != "/report?x=1&y=a%2Fb" {
 			t.Errorf("the upstream saw %q", seen.URI)

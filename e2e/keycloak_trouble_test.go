@@ -125,7 +125,10 @@ func keycloakSlowDown(t *testing.T, realm *keycloak.Realm) {
 }
 
 func keycloakWrongSecret(t *testing.T, realm *keycloak.Realm) {
-	s := newKeycloakStage(t, realm, keycloakPlan{secret: "a-secret-that-is-not-right"})
+	s := newKeycloakStage(t, realm, keycloakPlan{secret: "a-secret-that-is-not-right", change: func(caddyfile string) string {
+		const line = "client_id my-gateway-public\n"
+		return strings.Replace(caddyfile, line, line+"client_secret {env.CLIENT_SECRET}\n", 1)
+	}})
 	a := s.json(t, 502, "/")
 	if a.Status != "failed" || a.Error != "server_error" || a.Reason != "setup" || !strings.Contains(a.Description, "operator") {
 		t.Errorf("%+v", a)
@@ -142,7 +145,7 @@ func keycloakWrongSecret(t *testing.T, realm *keycloak.Realm) {
 	if n := len(s.rec.Polls()); n != 0 {
 		t.Errorf("%d polls without a code", n)
 	}
-	// The public client beside it has no secret, and works.
+	// Keycloak asks a public client for no secret, and minds none.
 	s.clients()["public"].signInAlice(t)
 }
 
@@ -226,7 +229,7 @@ func keycloakStops(t *testing.T, realm *keycloak.Realm) {
 	}
 	realm.Server.StartAgain(t)
 	for name, site := range s.clients() {
-		if end := readJSON(t, site.wait(t, pending[name].Session), 410); end.Status != "failed" || !strings.Contains(end.Description, "Start again") {
+		if end := readJSON(t, site.wait(t, pending[name].Session), 410); end.Status != "failed" || end.Reason != "forgotten" || !strings.Contains(end.Description, "Start again") {
 			t.Errorf("wait says %+v", end)
 		}
 		next := site.get(t, "/", "-b", cookie(pending[name].Session))

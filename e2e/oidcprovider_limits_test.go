@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddydevice/device-auth/e2e/internal/browser"
 )
@@ -107,5 +109,34 @@ func TestLimitForAll(t *testing.T) {
 	wantStatus(t, s.get(t, "/", "-H", "X-Forwarded-For: 192.0.2.77"), 429)
 	if n := len(s.rec.Starts()); n != 3 {
 		t.Errorf("the provider saw %d starts", n)
+	}
+}
+
+// TestFullPendingTable: the oldest sign-in that nobody has asked about for a
+// minute makes room; where all are asked about, there is none.
+func TestFullPendingTable(t *testing.T) {
+	t.Parallel()
+	global := "{\ndevice_auth {\nlimits {\npending 2\n}\n}\n}\n"
+	s := newStage(t, plan{caddyfile: global + oneSite(deviceAuth("", manyStarts))})
+	forgotten, watched := s.startJSON(t, "/"), s.startJSON(t, "/")
+	begun := time.Now()
+	if a := s.json(t, 429, "/"); a.Status != "limited" || a.UserCode != "" {
+		t.Errorf("the third: %+v", a)
+	}
+	s.hurry(t, watched.Session, func() bool { return time.Since(begun) > time.Minute })
+	third := s.startJSON(t, "/")
+	wantInvalidToken(t, s.get(t, "/", "-H", bearer(forgotten.Session), "-H", asJSON), "crowded")
+	if a := s.json(t, 401, "/", "-H", bearer(watched.Session)); a.UserCode != watched.UserCode {
+		t.Errorf("the one that was asked about: %+v", a)
+	}
+	if got := s.get(t, "/", "-b", cookie(forgotten.Session)); got.Status != 429 {
+		t.Errorf("with all places watched: status %d", got.Status)
+	}
+	s.approve(t, third.Complete)
+	s.wantActive(t, third.Session)
+	next := s.get(t, "/", "-b", cookie(forgotten.Session))
+	wantStatus(t, next, 401)
+	if readText(t, next.Body); !strings.Contains(next.Body, "given up") {
+		t.Errorf("it is not said why the first is over:\n%s", next.Body)
 	}
 }

@@ -120,6 +120,18 @@ func (s *stage) wantActive(t *testing.T, key string) {
 	}
 }
 
+var sessionKey = regexp.MustCompile(`dvc_[A-Za-z0-9_-]{43}`)
+
+// keyIn is the key in the line that goes on.
+func keyIn(t *testing.T, command string) string {
+	t.Helper()
+	key := sessionKey.FindString(command)
+	if key == "" {
+		t.Fatal("the line that goes on has no key")
+	}
+	return key
+}
+
 func bearer(key string) string { return "Authorization: Bearer " + key }
 
 // instructions are what a person takes from the text form.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// sweepEvery is how often the memory store drops what is past its life. Until
-// then it is invisible, but takes its space.
+// sweepEvery is how often a store drops what is past its life. Until then it is
+// invisible, but takes its space.
 const sweepEvery = time.Minute
 
 // Memory is a [Store] in the process: what it holds ends with it.
@@ -20,15 +20,9 @@ type Memory struct {
 	records  map[string]Record
 	indexes  map[Index]map[string]struct{}
 	marks    map[Index]time.Time
-	leases   map[string]lease
-	watchers map[int]func(string, uint64)
-	nextID   int
+	leases   leases
 	swept    time.Time
-}
-
-type lease struct {
-	holder string
-	until  time.Time
+	watchers watchers
 }
 
 var _ Store = (*Memory)(nil)
@@ -36,12 +30,11 @@ var _ Store = (*Memory)(nil)
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
 	return &Memory{
-		records:  map[string]Record{},
-		indexes:  map[Index]map[string]struct{}{},
-		marks:    map[Index]time.Time{},
-		leases:   map[string]lease{},
-		watchers: map[int]func(string, uint64){},
-		swept:    time.Now(),
+		records: map[string]Record{},
+		indexes: map[Index]map[string]struct{}{},
+		marks:   map[Index]time.Time{},
+		leases:  newLeases(),
+		swept:   time.Now(),
 	}
 }
 
@@ -106,7 +99,8 @@ func (m *Memory) Put(ctx context.Context, rec Record) error {
 		}
 		m.indexes[ix][rec.ID] = struct{}{}
 	}
-	m.tellAndUnlock(rec.ID, rec.Version)
+	m.mu.Unlock()
+	m.watchers.tell(rec.ID, rec.Version)
 	return nil
 }
 
@@ -120,7 +114,8 @@ func (m *Memory) Delete(ctx context.Context, id string) error {
 		return nil
 	}
 	m.remove(id)
-	m.tellAndUnlock(id, 0)
+	m.mu.Unlock()
+	m.watchers.tell(id, 0)
 	return nil
 }
 
@@ -133,18 +128,6 @@ func (m *Memory) remove(id string) {
 		}
 	}
 	delete(m.records, id)
-}
-
-// tellAndUnlock calls the watchers without the lock: they may take their own.
-func (m *Memory) tellAndUnlock(id string, version uint64) {
-	watchers := make([]func(string, uint64), 0, len(m.watchers))
-	for _, w := range m.watchers {
-		watchers = append(watchers, w)
-	}
-	m.mu.Unlock()
-	for _, w := range watchers {
-		w(id, version)
-	}
 }
 
 // Find implements [Store].
@@ -191,12 +174,7 @@ func (m *Memory) Lease(ctx context.Context, name, holder string, life time.Durat
 	}
 	defer m.mu.Unlock()
 	m.sweep()
-	now := time.Now()
-	if l, ok := m.leases[name]; ok && l.holder != holder && now.Before(l.until) {
-		return false, nil
-	}
-	m.leases[name] = lease{holder: holder, until: now.Add(life)}
-	return true, nil
+	return m.leases.take(name, holder, life), nil
 }
 
 // Release implements [Store].
@@ -205,35 +183,13 @@ func (m *Memory) Release(ctx context.Context, name, holder string) error {
 		return err
 	}
 	defer m.mu.Unlock()
-	if m.leases[name].holder == holder {
-		delete(m.leases, name)
-	}
+	m.leases.release(name, holder)
 	return nil
 }
 
 // Watch implements [Store].
 func (m *Memory) Watch(changed func(id string, version uint64)) (stop func()) {
-	var mu sync.Mutex // makes stop wait for a call under way
-	stopped := false
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := m.nextID
-	m.nextID++
-	m.watchers[n] = func(id string, version uint64) {
-		mu.Lock()
-		defer mu.Unlock()
-		if !stopped {
-			changed(id, version)
-		}
-	}
-	return func() {
-		m.mu.Lock()
-		delete(m.watchers, n)
-		m.mu.Unlock()
-		mu.Lock()
-		stopped = true
-		mu.Unlock()
-	}
+	return m.watchers.add(changed)
 }
 
 // Close implements [Store].
@@ -241,7 +197,7 @@ func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	m.records, m.indexes, m.marks, m.leases = nil, nil, nil, nil
+	m.records, m.indexes, m.marks, m.leases.all = nil, nil, nil, nil
 	return nil
 }
 
@@ -262,9 +218,5 @@ func (m *Memory) sweep() {
 			delete(m.marks, ix)
 		}
 	}
-	for name, l := range m.leases {
-		if !now.Before(l.until) {
-			delete(m.leases, name)
-		}
-	}
+	m.leases.sweep()
 }

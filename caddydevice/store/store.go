@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -17,6 +18,11 @@ import (
 var (
 	// ErrNotFound: there is no such record, or its life is over.
 	ErrNotFound = errors.New("not found")
+	// ErrDamaged is an ErrNotFound: there are bytes for this record, but they
+	// are not what was put. It opens nothing, and cannot be written over
+	// before its life is over, so that an end that was written down here is
+	// not undone.
+	ErrDamaged = fmt.Errorf("%w: damaged", ErrNotFound)
 	// ErrConflict: the record is not at the version that the write expects.
 	ErrConflict = errors.New("changed meanwhile")
 	// ErrClosed: the store was closed.

@@ -42,7 +42,7 @@ func TestSweep(t *testing.T) {
 			time.Sleep(sweepEvery)
 			write.do()
 			m.mu.Lock()
-			n := []int{len(m.records), len(m.indexes), len(m.marks), len(m.leases)}
+			n := []int{len(m.records), len(m.indexes), len(m.marks), len(m.leases.all)}
 			m.mu.Unlock()
 			for _, kept := range n {
 				if kept < 1 || kept > 2 { // the long one, and perhaps the late one

@@ -40,7 +40,7 @@ func TestTerminalAnswers(t *testing.T) {
 		{"access_denied as 403", idptest.Error(403, "access_denied"), idp.Denied, session.Denied, session.Declined},
 		{"authorization_declined", idptest.Error(400, "authorization_declined"), idp.Denied, session.Denied, session.Declined},
 		{"expired_token", idptest.Error(400, "expired_token"), idp.Expired, session.Expired, session.CodeExpired},
-		{"invalid_grant in time", idptest.Error(400, "invalid_grant"), idp.Invalid, session.Failed, session.ProviderError},
+		{"invalid_grant in time", idptest.Error(400, "invalid_grant"), idp.Invalid, session.Failed, session.Forgotten},
 		{"bad_verification_code", idptest.Error(400, "bad_verification_code"), idp.Failed, session.Failed, session.ProviderError},
 		{"invalid_client", idptest.Error(401, "invalid_client"), idp.Failed, session.Failed, session.ProviderError},
 		{"unauthorized_client", idptest.Error(400, "unauthorized_client"), idp.Failed, session.Failed, session.ProviderError},

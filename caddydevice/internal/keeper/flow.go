@@ -67,6 +67,9 @@ func (f *flow) interval() time.Duration {
 	return f.atLeast
 }
 
+// inHand reports whether the sign-in is decided, but not written down yet.
+func (f *flow) inHand() bool { return f.tokens != nil || f.write != nil }
+
 // next is when to poll next: the interval and a margin after the last answer,
 // doubled for each failure in a row and for each poll that nobody watched, no
 // further than widest unless the identity provider asked for more.
@@ -77,15 +80,14 @@ func (f *flow) next(now time.Time) time.Time {
 		gap *= 2
 	}
 	gap = max(min(gap, widest), interval+margin, f.retry)
-	inHand := f.tokens != nil || f.write != nil
-	if inHand {
+	if f.inHand() {
 		gap = min(gap, settleGap)
 	}
 	if f.failures > 0 {
 		gap += time.Duration(rand.Float64() * jitter * float64(gap))
 	}
 	at := f.last.Add(gap)
-	if !inHand && at.After(snap.Expires) {
+	if !f.inHand() && at.After(snap.Expires) {
 		at = snap.Expires // to say that it is over, not to poll
 	}
 	if at.Before(now) {
@@ -197,6 +199,8 @@ func (k *Keeper) heed(f *flow, snap *session.Snapshot, ans idp.Answer) bool {
 		if !time.Now().Before(snap.Expires) {
 			return k.end(f, idp.Expired, session.Expired, session.CodeExpired)
 		}
+		// it was restarted; or we were, between its tokens and our write
+		return k.end(f, ans.Outcome, session.Failed, session.Forgotten)
 	default: // Failed; Transient is dealt with above
 	}
 	return k.end(f, ans.Outcome, session.Failed, session.ProviderError)
@@ -257,10 +261,15 @@ func (k *Keeper) settle(f *flow) bool {
 	default:
 		f.lastErr = err
 	}
+	k.release(f)
+	return true
+}
+
+// release lets others poll for the sign-in; where that fails, the lease lapses.
+func (k *Keeper) release(f *flow) {
 	ctx, cancel := context.WithTimeout(k.calls, 5*time.Second)
 	defer cancel()
 	_ = k.cfg.Store.Release(ctx, f.lease(), k.holder)
-	return true
 }
 
 // again keeps what is in hand for another try.

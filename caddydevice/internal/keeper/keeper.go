@@ -155,6 +155,45 @@ func (k *Keeper) Seen(s *session.Session) {
 	}
 }
 
+// Oldest returns the oldest sign-in that nobody has asked about within quiet,
+// nil where there is none. One that is being polled right now, or is decided
+// already, is none of them.
+func (k *Keeper) Oldest(quiet time.Duration) *session.Session {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var oldest *session.Session
+	for _, f := range k.queue {
+		if f.inHand() || f.session.Watched(quiet) {
+			continue
+		}
+		if oldest == nil || f.session.Created().Before(oldest.Created()) {
+			oldest = f.session
+		}
+	}
+	return oldest
+}
+
+// GiveUp ends a sign-in that Oldest returned, to make room. It reports whether
+// it was still there to be given up.
+func (k *Keeper) GiveUp(ctx context.Context, s *session.Session) bool {
+	k.mu.Lock()
+	f, ok := k.flows[s.ID()]
+	if ok = ok && f.index >= 0 && !f.inHand(); ok {
+		heap.Remove(&k.queue, f.index)
+		delete(k.flows, s.ID())
+		k.pending.Add(-1)
+	}
+	k.mu.Unlock()
+	if !ok {
+		return false
+	}
+	// where that cannot be written, whoever hears from its client polls on
+	f.lastErr = s.End(ctx, session.Ended, session.CrowdedOut)
+	k.release(f)
+	k.cfg.Settled(s, Result{Outcome: idp.Expired, Polls: f.polls, Err: f.lastErr})
+	return true
+}
+
 // schedule puts a flow into the queue, or moves it there. k.mu is held.
 func (k *Keeper) schedule(f *flow, at time.Time) {
 	f.due = at

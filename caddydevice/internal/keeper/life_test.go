@@ -15,6 +15,7 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+	"github.com/caddydevice/device-auth/caddydevice/store"
 )
 
 // TestCloseLetsAPollEnd: an approval whose answer is on its way is written
@@ -127,5 +128,76 @@ func TestManySignIns(t *testing.T) {
 		if r.Pending() != 0 || r.tab.Len() != 0 || len(r.results) != many {
 			t.Errorf("%d pending, %d open, %d settled", r.Pending(), r.tab.Len(), len(r.results))
 		}
+	})
+}
+
+// TestGiveUp: room is made by the oldest sign-in that nobody asks about, and
+// never by one that is watched, decided, or being polled.
+func TestGiveUp(t *testing.T) {
+	const quiet = time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		if s := r.Oldest(quiet); s != nil {
+			t.Error("there is one in an empty keeper")
+		}
+		watched, _ := r.watched(5*time.Second, time.Hour)
+		time.Sleep(time.Second)
+		first, firstKey := r.signIn(5*time.Second, time.Hour)
+		time.Sleep(time.Second)
+		second, _ := r.signIn(5*time.Second, time.Hour)
+		if s := r.Oldest(quiet); s != nil {
+			t.Error("one that was asked about a moment ago is given up")
+		}
+		time.Sleep(quiet)
+		synctest.Wait()
+		if s := r.Oldest(quiet); s != first {
+			t.Fatalf("the oldest is %v, not the first that nobody watches", s)
+		}
+		polls := r.polls()
+		if !r.GiveUp(context.Background(), first) || r.GiveUp(context.Background(), first) {
+			t.Error("not given up once")
+		}
+		r.want(first, session.Ended, session.CrowdedOut)
+		r.want(r.lookup(firstKey), session.Ended, session.CrowdedOut)
+		if n := r.Pending(); n != 2 {
+			t.Errorf("%d pending, want 2", n)
+		}
+		r.idp.Approve("")
+		r.Seen(second)
+		if s := r.Oldest(quiet); s != nil {
+			t.Error("one that was just asked about is given up")
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		r.want(watched, session.Active, "")
+		r.want(second, session.Active, "")
+		r.want(first, session.Ended, session.CrowdedOut)
+		if n := r.polls() - polls; n != 2 {
+			t.Errorf("%d polls after that, want one for each that is left", n)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.results) != 3 {
+			t.Errorf("%d settled, want 3", len(r.results))
+		}
+	})
+}
+
+// TestGiveUpNothingDecided: an approval that could not be written down yet is
+// not thrown away to make room.
+func TestGiveUpNothingDecided(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		s, _ := r.signIn(5*time.Second, time.Hour)
+		r.st.refuse(func(store.Record) error { return errDown })
+		r.idp.Approve("")
+		time.Sleep(90 * time.Second)
+		synctest.Wait()
+		if got := r.Oldest(time.Minute); got != nil || r.GiveUp(context.Background(), s) {
+			t.Error("a decided sign-in is given up")
+		}
+		r.st.refuse(nil)
+		time.Sleep(time.Minute)
+		r.want(s, session.Active, "")
 	})
 }

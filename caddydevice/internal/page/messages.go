@@ -59,6 +59,10 @@ var messages = map[Status]map[string]message{
 			"Sign-in failed", "The identity provider refused to start a sign-in for this site.",
 			"Ask the operator of this site to look at its log.",
 		},
+		"forgotten": {
+			"Sign-in lost", "The identity provider no longer knows this sign-in: it, or this gateway, was restarted while it was under way.",
+			"Start again; if it fails again, ask the operator of this site to look at its log.",
+		},
 		"tokens": {
 			"Sign-in failed", "The identity provider's answer could not be trusted, so nobody was signed in.",
 			"Ask the operator of this site to look at its log.",
@@ -70,6 +74,7 @@ var messages = map[Status]map[string]message{
 		"token_expired": {"Sign-in over", "The identity provider's approval has run out.", signInAgain},
 		"idle":          {"Sign-in over", "This sign-in was not used for too long.", signInAgain},
 		"lifetime":      {"Sign-in over", "This sign-in has reached its longest life.", signInAgain},
+		"crowded":       {"Sign-in given up", "Too many sign-ins were under way, so this one, which nobody had asked about for a while, was given up.", "Start again to get a new code."},
 		"replaced":      {"Sign-in replaced", "A new sign-in was started in place of this one.", "Use the new code."},
 	},
 	Superseded: {

@@ -60,7 +60,7 @@ func (t *Table) succeed(ctx context.Context, s *Session, old *Snapshot) error {
 	heir := t.newSession(old.successor, Browser, s.site, s.created)
 	snap := &Snapshot{
 		State: Active, Version: 1, Changed: old.Changed, Expires: old.Expires, Identity: old.Identity,
-		idle: old.idle, lifetime: old.lifetime, from: s.id.String(), next: make(chan struct{}),
+		idle: old.idle, lifetime: old.lifetime, used: time.Now().UTC(), from: s.id.String(), next: make(chan struct{}),
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()

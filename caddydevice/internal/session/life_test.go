@@ -97,6 +97,60 @@ func TestUseKeepsFromIdling(t *testing.T) {
 	})
 }
 
+// TestIdleTimeOutlivesARestart: a process that starts anew knows when a session
+// was used, but for a tenth of its idle time and the sweep, and never ends one
+// too soon.
+func TestIdleTimeOutlivesARestart(t *testing.T) {
+	const idle = 10 * time.Hour
+	for name, c := range map[string]struct {
+		away  time.Duration // from the last use to the first look after a restart
+		state State
+	}{
+		"a moment":         {time.Second, Active},
+		"just under idle":  {idle - time.Second, Active},
+		"idle, and margin": {idle + usedEvery(idle) + sweepSlack, Ended},
+		"long":             {10 * idle, Ended},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				n := newLogin(Terminal)
+				n.Idle = idle
+				s, key, err := r.Create(context.Background(), n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Activate(context.Background(), newIdentity(), time.Now().Add(1000*time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+				puts := r.st.puts.Load()
+				const inUse = 25 * time.Hour
+				for range int(inUse / (30 * time.Second)) {
+					time.Sleep(30 * time.Second)
+					s.Use()
+					r.Sweep(context.Background())
+				}
+				if n := r.st.puts.Load() - puts; n < 24 || n > 26 {
+					t.Errorf("%d writes in %v of use", n, inUse)
+				}
+				next := r.node()
+				time.Sleep(c.away)
+				again := next.lookup(key)
+				if got := again.Now(); got.State != c.state {
+					t.Fatalf("session is %s %q, want %s", got.State, got.Reason, c.state)
+				}
+				if c.state == Ended {
+					r.want(again, Ended, IdleTooLong)
+					return
+				}
+				again.Use()
+				time.Sleep(idle - time.Second)
+				r.want(again, Active, "")
+			})
+		})
+	}
+}
+
 // TestRefreshNeverExtendsTheLifetime: it counts from the first sign-in, also
 // over the claim.
 func TestRefreshNeverExtendsTheLifetime(t *testing.T) {

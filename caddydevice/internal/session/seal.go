@@ -36,6 +36,7 @@ type body struct {
 	Expires time.Time     `json:"expires"`
 	Idle    time.Duration `json:"idle,omitempty"`
 	Life    time.Duration `json:"life,omitempty"`
+	Used    time.Time     `json:"used,omitzero"`
 
 	Login    *loginBody    `json:"login,omitempty"`
 	Identity *identityBody `json:"identity,omitempty"`
@@ -157,7 +158,7 @@ func (snap *Snapshot) body() *body {
 	if snap.settled() {
 		return nil
 	}
-	b := &body{State: snap.State, Expires: snap.Expires, Idle: snap.idle, Life: snap.lifetime, Successor: snap.successor.Reveal(), From: snap.from}
+	b := &body{State: snap.State, Expires: snap.Expires, Idle: snap.idle, Life: snap.lifetime, Used: snap.used, Successor: snap.successor.Reveal(), From: snap.from}
 	if l := snap.Login; l != nil {
 		b.Login = &loginBody{
 			DeviceCode: l.DeviceCode.Reveal(), Verifier: l.CodeVerifier.Reveal(), UserCode: l.UserCode, URI: l.VerificationURI,
@@ -213,7 +214,7 @@ func openRecord(k Key, rec store.Record) (*Snapshot, error) {
 }
 
 func (snap *Snapshot) fill(b *body) error {
-	snap.Expires, snap.idle, snap.lifetime, snap.from = b.Expires, b.Idle, b.Life, b.From
+	snap.Expires, snap.idle, snap.lifetime, snap.used, snap.from = b.Expires, b.Idle, b.Life, b.Used, b.From
 	if b.Successor != "" {
 		snap.successor = Key{secret.String(b.Successor)}
 	}

@@ -23,6 +23,9 @@ const (
 	attemptLife   = time.Hour
 	// storeTimeout bounds every store call: a person waits behind it.
 	storeTimeout = 5 * time.Second
+	// sweepSlack is how late a sweep may be in writing down that a session is
+	// in use.
+	sweepSlack = time.Minute
 	// changeTries bounds how often a change is made anew on top of somebody
 	// else's.
 	changeTries = 5
@@ -79,6 +82,7 @@ type Snapshot struct {
 	Identity *Identity
 
 	idle, lifetime time.Duration
+	used           time.Time     // when its client last made a request, as of this version
 	attempt        bool          // it was never active
 	successor      Key           // while Superseded, until the new key is in use
 	from           string        // id of the record this one was claimed from
@@ -162,6 +166,27 @@ func (s *Session) endReason(snap *Snapshot) Reason {
 }
 
 func (s *Session) lastUsed() time.Time { return time.Unix(0, s.used.Load()) }
+
+// usedEvery is how often it is written down that an active session is in use,
+// as a part of its idle time: after a restart, or on another node, it may then
+// be idle for that much longer than it should, and never for less.
+func usedEvery(idle time.Duration) time.Duration { return idle / 10 }
+
+// useIsStale reports whether the record says too little of when the session was
+// used.
+func (s *Session) useIsStale(snap *Snapshot) bool {
+	return snap.State == Active && snap.idle > 0 && s.lastUsed().Sub(snap.used) >= usedEvery(snap.idle)
+}
+
+// resume takes over from the record when the session was used last.
+func (s *Session) resume(snap *Snapshot) {
+	if snap.State != Active || snap.idle == 0 {
+		return
+	}
+	if latest := snap.used.Add(usedEvery(snap.idle) + sweepSlack); latest.Before(time.Now()) {
+		s.used.Store(latest.UnixNano())
+	}
+}
 
 // Use notes that the session's client made a request. The order of Now and Use
 // matters: a session that was idle too long is over before it is used again.
@@ -256,6 +281,7 @@ func (s *Session) attempt(ctx context.Context, cur *Snapshot, state State, mutat
 	}
 	next := *cur
 	next.Version++
+	next.used = s.lastUsed().UTC()
 	next.next = make(chan struct{})
 	if state != cur.State {
 		next.State, next.Changed = state, time.Now()

@@ -67,11 +67,13 @@ const (
 	Declined      Reason = "declined"      // the person said no
 	CodeExpired   Reason = "code_expired"  // nobody decided in time
 	ProviderError Reason = "provider"      // the identity provider refused the sign-in
+	Forgotten     Reason = "forgotten"     // it knows nothing of the code any more, before its time
 	BadTokens     Reason = "tokens"        // its tokens sign nobody in
 	TokenExpired  Reason = "token_expired" // and there is no refresh
 	IdleTooLong   Reason = "idle"
 	LifetimeOver  Reason = "lifetime"
 	SignedOut     Reason = "signed_out"
 	Replaced      Reason = "replaced" // the client asked for another code
+	CrowdedOut    Reason = "crowded"  // nobody asked about it, and others waited for its place
 	Claimed       Reason = "claimed"  // the browser has a new key
 )

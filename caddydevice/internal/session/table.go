@@ -163,6 +163,9 @@ func (snap *Snapshot) settled() bool { return snap.State.Over() && snap.successo
 
 func (t *Table) read(ctx context.Context, key Key, id ID) (*Session, error) {
 	rec, err := t.store.Get(ctx, id.String())
+	if errors.Is(err, store.ErrDamaged) {
+		t.damaged.Add(1)
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, ErrUnknown
 	}
@@ -181,6 +184,7 @@ func (t *Table) read(ctx context.Context, key Key, id ID) (*Session, error) {
 	s := t.newSession(key, Kind(rec.Kind), rec.Site, rec.Created)
 	s.now.Store(snap)
 	s.ahead.Store(rec.Version)
+	s.resume(snap)
 	if snap.Claimed() && !snap.State.Over() {
 		// the new key is in use from here on: the old one is worth nothing
 		if err := t.retire(ctx, snap.from); err != nil {
@@ -261,8 +265,9 @@ func (sh *shard) drop(s *Session) {
 	s.wake()
 }
 
-// Sweep writes down what has run out and drops what is over. It is for calling
-// now and then; nothing that a client sees depends on it.
+// Sweep writes down what has run out and which sessions are in use, and drops
+// what is over. It is for calling now and then, more often than every minute;
+// nothing that a client sees before a restart depends on it.
 func (t *Table) Sweep(ctx context.Context) {
 	for i := range t.shards {
 		sh := &t.shards[i]
@@ -281,8 +286,8 @@ func (t *Table) Sweep(ctx context.Context) {
 	}
 }
 
-// settle writes down that a session has run out. A store that fails is tried
-// again at the next sweep.
+// settle writes down that a session has run out, or is in use. A store that
+// fails is tried again at the next sweep.
 func (t *Table) settle(ctx context.Context, s *Session) {
 	raw, snap := s.now.Load(), s.Now()
 	switch {
@@ -294,6 +299,8 @@ func (t *Table) settle(ctx context.Context, s *Session) {
 		_ = s.End(ctx, snap.State, snap.Reason)
 	case snap.State.Over():
 		t.forget(s)
+	case s.useIsStale(raw):
+		_ = s.become(ctx, Active, func(*Snapshot) {})
 	}
 }
 

@@ -184,6 +184,70 @@ func copies(s suite) {
 	s.wantFound(ix, "a")
 }
 
+// anyBytes: what is a string for Go need not be UTF-8, and an empty one is not
+// a missing one.
+func anyBytes(s suite) {
+	want := s.record("i\x00d\xff", store.Index("x\x00y\xff"))
+	want.Site, want.Subject, want.State, want.Reason = "\xc3\x28", "\x00", "", "\n"
+	s.put(want)
+	got := s.get(want.ID)
+	if got.ID != want.ID || got.Site != want.Site || got.Subject != want.Subject || got.State != "" || got.Reason != want.Reason {
+		s.Errorf("got %#v, want %#v", got, want)
+	}
+	s.wantFound(want.Indexes[0], want.ID)
+	s.mark("", s.life)
+	s.wantMarked("", true)
+	s.wantMarked("x", false)
+}
+
+// manyAtOnce: writes that share their way share no fate.
+func manyAtOnce(s suite) {
+	ix := store.NewIndex("sub", "u")
+	ids := make([]string, 0, 4*parallel)
+	for i := range 4 * parallel {
+		ids = append(ids, string(rune('A'+i)))
+	}
+	var wg sync.WaitGroup
+	for i, id := range ids {
+		wg.Go(func() {
+			rec := s.record(id, ix)
+			rec.Version = uint64(1 + i%2) // every second one is a conflict
+			err := s.Put(context.Background(), rec)
+			if i%2 == 0 && err != nil || i%2 == 1 && !errors.Is(err, store.ErrConflict) {
+				s.Errorf("put %d: %v", i, err)
+			}
+			// what is acknowledged is seen
+			if got, err := s.Get(context.Background(), id); i%2 == 0 && (err != nil || got.ID != id) {
+				s.Errorf("get %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	var want []string
+	for i, id := range ids {
+		if i%2 == 0 {
+			want = append(want, id)
+		}
+	}
+	s.wantFound(ix, want...)
+}
+
+// findIsExact: an index or an id that is the beginning of another one, or the
+// two of them run together, are not found for each other.
+func findIsExact(s suite) {
+	s.put(s.record("bc", "a"))
+	s.put(s.record("c", "ab"))
+	s.put(s.record("b", "a"))
+	s.wantFound("a", "bc", "b")
+	s.wantFound("ab", "c")
+	s.wantFound("abc")
+	s.wantFound("")
+	if err := s.Delete(context.Background(), "b"); err != nil {
+		s.Fatal(err)
+	}
+	s.wantFound("a", "bc")
+}
+
 func finds(s suite) {
 	alice, bob := store.NewIndex("sub", "i", "alice"), store.NewIndex("sub", "i", "bob")
 	sid := store.NewIndex("sid", "i", "alice")

@@ -184,6 +184,48 @@ func watchEnds(s suite) {
 	time.Sleep(s.life / 2)
 }
 
+// watchOnlyChanges: a put that is refused, the removal of what is not there and
+// the end of a life are no changes.
+func watchOnlyChanges(s suite) {
+	ctx := context.Background()
+	ended := s.record("ends")
+	ended.Until = time.Now().Add(s.life)
+	s.put(ended)
+	var mu sync.Mutex
+	var told []change
+	stop := s.Watch(func(id string, version uint64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if id != "" {
+			told = append(told, change{id, version})
+		}
+	})
+	rec := s.record("new")
+	rec.Version = 2
+	if err := s.Put(ctx, rec); !errors.Is(err, store.ErrConflict) {
+		s.Error(err)
+	}
+	if err := s.Delete(ctx, "never there"); err != nil {
+		s.Error(err)
+	}
+	s.mark(store.NewIndex("sub", "u"), s.life)
+	for range 3 { // long enough for a sweep in between
+		time.Sleep(s.life * 3 / 2)
+		s.put(s.record("writes"))
+		if err := s.Delete(ctx, "writes"); err != nil {
+			s.Error(err)
+		}
+	}
+	time.Sleep(s.life / 2)
+	stop()
+	for _, c := range told {
+		if c.id != "writes" {
+			s.Errorf("told of %+v", c)
+		}
+	}
+	s.wantMissing("ends")
+}
+
 // everyCall is each method that can fail.
 func (s suite) everyCall(ctx context.Context) map[string]error {
 	errs := map[string]error{}
@@ -207,6 +249,42 @@ func cancelled(s suite) {
 			s.Errorf("%s: %v, want the context's error", call, err)
 		}
 	}
+}
+
+func pastDeadline(s suite) {
+	s.put(s.record("a"))
+	ctx, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
+	defer cancel()
+	for call, err := range s.everyCall(ctx) {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			s.Errorf("%s: %v, want the context's error", call, err)
+		}
+	}
+}
+
+// closedInUse: a call that races with the end does its work or says so.
+func closedInUse(s suite) {
+	var wg sync.WaitGroup
+	for i := range parallel {
+		wg.Go(func() {
+			id := string(rune('a' + i))
+			if err := s.Put(context.Background(), s.record(id)); err != nil && !errors.Is(err, store.ErrClosed) {
+				s.Errorf("put: %v", err)
+			}
+			_, err := s.Get(context.Background(), id)
+			if err != nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrNotFound) {
+				s.Errorf("get: %v", err)
+			}
+		})
+		if i == parallel/2 {
+			wg.Go(func() {
+				if err := s.Close(); err != nil {
+					s.Errorf("close: %v", err)
+				}
+			})
+		}
+	}
+	wg.Wait()
 }
 
 func closed(s suite) {

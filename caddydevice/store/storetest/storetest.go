@@ -56,7 +56,10 @@ var cases = []struct {
 	{"a record put after its end", putAfterItsEnd},
 	{"delete", deletes},
 	{"copies are not shared", copies},
+	{"any bytes", anyBytes},
+	{"many at once", manyAtOnce},
 	{"find", finds},
+	{"find is exact", findIsExact},
 	{"find follows a later put", findFollows},
 	{"marks", marks},
 	{"the longer mark wins", longerMark},
@@ -65,8 +68,11 @@ var cases = []struct {
 	{"parallel leases have one holder", parallelLeases},
 	{"watch", watches},
 	{"watch ends", watchEnds},
+	{"watch tells what happened only", watchOnlyChanges},
 	{"a cancelled context", cancelled},
+	{"a context past its deadline", pastDeadline},
 	{"a closed store", closed},
+	{"closed while in use", closedInUse},
 }
 
 // record makes a record that lives for two lives.

@@ -136,31 +136,36 @@ func (g *Gate) TryReload(t testing.TB, caddyfile string) error {
 }
 
 func (g *Gate) load(ctx context.Context, config []byte) error {
+	if _, err := g.admin(ctx, http.MethodPost, "/load", config); err != nil {
+		return fmt.Errorf("reloading the gateway: %w", err)
+	}
+	return nil
+}
+
+// admin asks the admin API of the gateway.
+func (g *Gate) admin(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", g.socket)
 	}}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/load", bytes.NewReader(config))
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	// Without it Caddy does nothing for a configuration that has not changed.
 	req.Header.Set("Cache-Control", "must-revalidate")
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return fmt.Errorf("reloading the gateway: %w", err)
+		return nil, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return fmt.Errorf("reloading the gateway: %w", err)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d: %s", resp.StatusCode, answer)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("reloading the gateway: status %d: %s", resp.StatusCode, answer)
-	}
-	return nil
+	return answer, err
 }
 
 func (g *Gate) run(t testing.TB) error {

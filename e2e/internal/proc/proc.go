@@ -166,6 +166,9 @@ func (p *Process) signal(s os.Signal) {
 	p.cmd.Process.Signal(s) //nolint:errcheck // see above
 }
 
+// ID is the number of the process.
+func (p *Process) ID() int { return p.cmd.Process.Pid }
+
 // Done is closed when the program has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
