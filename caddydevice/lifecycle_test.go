@@ -286,13 +286,13 @@ func TestSeveralGates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range []struct{ name, first, second, want, address string }{
-		{name: "two clients, one cookie, any host", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "share the cookie", address: ":" + port},
+		{name: "two clients, one cookie, any host", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "shares the cookie", address: ":" + port},
 		{name: "one gate, two routes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n upstream_headers {\n X-Sub sub\n }"},
 		{name: "one gate, two prefixes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n path_prefix /x", want: "differ in path_prefix"},
 		{name: "one gate, two lifetimes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n session {\n lifetime 1d\n }", want: "differ in session"},
 		{name: "one gate, two scopes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n scopes openid", want: "make these lines equal"},
-		{name: "two clients, one cookie", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "share the cookie"},
-		{name: "two clients, one prefix", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n session {\n cookie other\n }", want: "share the path"},
+		{name: "two clients, one cookie", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "shares the cookie"},
+		{name: "two clients, one prefix", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n session {\n cookie other\n }", want: "shares the path"},
 		{name: "two clients, apart", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x\n session {\n cookie other\n }"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -186,7 +186,9 @@ func TestAppMistakes(t *testing.T) {
 
 // TestNamesOfProviders: who names one that is not there is told which are.
 func TestNamesOfProviders(t *testing.T) {
-	p := func(id string) map[string]any { return map[string]any{"issuer": "https://idp.example.com", "client_id": id} }
+	p := func(id string) map[string]any {
+		return map[string]any{"issuer": "https://idp.example.com", "client_id": id}
+	}
 	app := map[string]any{"providers": map[string]any{"keycloak": p("a"), "authentik": p("b")}}
 	for name, want := range map[string]string{
 		"keycloak": "", "authentik": "", "keycloack": "did you mean keycloak?", "okta": "there are authentik, keycloak; or add `provider okta { … }`",

@@ -16,31 +16,33 @@ import (
 
 // checkSites refuses gates of one site that would take each other's sign-ins
 // away. Routes of a server are of one site where they are for a host in
-// common, or for any host.
+// common, or for any host. Those of different servers share the cookies of
+// such a host, since cookies know no ports (RFC 6265 §8.5).
 func checkSites(httpApp *caddyhttp.App) error {
-	for name, server := range httpApp.Servers {
-		var all []placedGate
-		for _, route := range server.Routes {
-			all = append(all, gatesIn(server, caddyhttp.RouteList{route}, nil, 0)...)
+	var all []placedGate
+	for _, name := range slices.Sorted(maps.Keys(httpApp.Servers)) {
+		server := httpApp.Servers[name]
+		for _, gate := range gatesIn(server, server.Routes, nil, 0) {
+			gate.server, gate.at = name, place(name, server.Listen, gate.hosts)
+			all = append(all, gate)
 		}
-		for i, one := range all {
-			for _, other := range all[:i] {
-				if !oneSite(one.hosts, other.hosts) {
-					continue
-				}
-				if err := other.besides(one.Handler); err != nil {
-					return fmt.Errorf("device_auth%s: %w", place(name, server.Listen, one.hosts), err)
-				}
+	}
+	for i, one := range all {
+		for _, other := range all[:i] {
+			if err := other.besides(one); err != nil {
+				return fmt.Errorf("device_auth%s: %w", one.at, err)
 			}
 		}
 	}
 	return nil
 }
 
-// placedGate is a gate and the hosts that it is for; nil stands for any.
+// placedGate is a gate, the hosts that it is for, nil for any, and its server.
 type placedGate struct {
 	*Handler
-	hosts []string
+	hosts  []string
+	server string
+	at     string
 }
 
 func oneSite(a, b []string) bool {
@@ -70,7 +72,7 @@ func gatesIn(server *caddyhttp.Server, routes caddyhttp.RouteList, around []stri
 		for _, handler := range route.Handlers {
 			switch h := handler.(type) {
 			case *Handler:
-				found = append(found, placedGate{h, hosts})
+				found = append(found, placedGate{Handler: h, hosts: hosts})
 			case *caddyhttp.Subroute:
 				found = append(found, gatesIn(server, h.Routes, hosts, depth+1)...)
 			case *caddyhttp.Invoke:
@@ -105,26 +107,30 @@ func (h *Handler) settingsInCommon() (map[string]any, error) {
 	return settings, nil
 }
 
-// besides reports why two gates cannot be on one site. Those of the same
-// issuer and client are one gate: the first that matches a request identifies,
-// so they must agree on how. Those of different ones need cookies and paths of
-// their own.
-func (h *Handler) besides(other *Handler) error {
-	if h.engine != other.engine {
-		switch {
-		case h.cookie.name == other.cookie.name:
-			return fmt.Errorf("two gates for different identity providers share the cookie %s: give one of them another name (session cookie)", h.cookie.name)
-		case h.PathPrefix == other.PathPrefix:
-			return fmt.Errorf("two gates for different identity providers share the path %s: give one of them another (path_prefix)", h.PathPrefix)
-		}
+// besides reports why two gates cannot be side by side. On one site, those of
+// the same issuer and client are one gate: the first that matches a request
+// identifies, so they must agree on how. Those of different ones need cookies
+// and paths of their own.
+func (g placedGate) besides(other placedGate) error {
+	sameServer := g.server == other.server
+	switch {
+	case !oneSite(g.hosts, other.hosts) || !sameServer && g.hosts == nil:
+		return nil
+	case g.engine != other.engine && g.cookie.name == other.cookie.name:
+		return fmt.Errorf("it shares the cookie %s with the gate%s, which is for another identity provider: give one of them another name (session cookie)", g.cookie.name, g.at)
+	case !sameServer:
+		return nil
+	case g.engine != other.engine && g.PathPrefix == other.PathPrefix:
+		return fmt.Errorf("it shares the path %s with the gate%s, which is for another identity provider: give one of them another (path_prefix)", g.PathPrefix, g.at)
+	case g.engine != other.engine:
 		return nil
 	}
-	keys := maps.Clone(h.settings)
+	keys := maps.Clone(g.settings)
 	maps.Copy(keys, other.settings)
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if !reflect.DeepEqual(h.settings[key], other.settings[key]) {
+		if !reflect.DeepEqual(g.settings[key], other.settings[key]) {
 			return fmt.Errorf("two gates with the same issuer %q and client_id %q on one site differ in %s: they are one gate, so make that equal",
-				h.resolved.Issuer, h.resolved.ClientID, key)
+				g.resolved.Issuer, g.resolved.ClientID, key)
 		}
 	}
 	return nil

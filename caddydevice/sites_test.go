@@ -150,11 +150,11 @@ func TestTwoProviders(t *testing.T) {
 		want  string
 	}{
 		{"one site, apart", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"path_prefix": "/x", "session": cookie})}}, ""},
-		{"one site, one cookie", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"path_prefix": "/x"})}}, "share the cookie"},
-		{"one site, one prefix", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"session": cookie})}}, "share the path /.device"},
+		{"one site, one cookie", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"path_prefix": "/x"})}}, "shares the cookie"},
+		{"one site, one prefix", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"session": cookie})}}, "shares the path /.device"},
 		{"two sites", []site{{"a.example.com", one}, {"b.example.com", two(nil)}}, ""},
-		{"hosts in capitals", []site{{"a.example.com", one}, {"A.Example.com", two(nil)}}, "share the cookie"},
-		{"any host", []site{{"", one}, {"", two(nil)}}, "share the cookie"},
+		{"hosts in capitals", []site{{"a.example.com", one}, {"A.Example.com", two(nil)}}, "shares the cookie"},
+		{"any host", []site{{"", one}, {"", two(nil)}}, "shares the cookie"},
 		{"one provider on many sites", []site{{"a.example.com", one}, {"b.example.com", one}, {"c.example.com", one}}, ""},
 		{"sites of one provider differ", []site{{"a.example.com", one}, {"b.example.com", map[string]any{"provider": "keycloak", "path_prefix": "/x"}}}, ""},
 		{"by name and written out", []site{{"a.example.com", one}, {"a.example.com", inline}}, ""},
@@ -220,6 +220,42 @@ func TestWhereGatesAre(t *testing.T) {
 			}
 			if !reflect.DeepEqual(got, row.want) {
 				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+// TestGatesOfTwoServers: a host's cookies are sent to all its ports.
+func TestGatesOfTwoServers(t *testing.T) {
+	one := map[string]any{"handler": "device_auth", "issuer": "https://idp.example.com", "client_id": "gate"}
+	for _, row := range []struct {
+		name       string
+		host, cfgs map[string]any
+		want       string
+	}{
+		{"another client, one cookie", map[string]any{"host": []string{"a.example.com"}}, map[string]any{"client_id": "other"}, "shares the cookie __Host-device_auth with the gate on a.example.com (server a, listening on 127.0.0.1:8)"},
+		{"another client, cookies apart", map[string]any{"host": []string{"a.example.com"}}, map[string]any{"client_id": "other", "session": map[string]any{"cookie": "x"}}, ""},
+		{"another client, another host", map[string]any{"host": []string{"b.example.com"}}, map[string]any{"client_id": "other"}, ""},
+		{"another client, any host", nil, map[string]any{"client_id": "other"}, ""},
+		{"the same client, other settings", map[string]any{"host": []string{"a.example.com"}}, map[string]any{"path_prefix": "/x"}, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			two := maps.Clone(one)
+			maps.Copy(two, row.cfgs)
+			server := func(listen string, handler, match map[string]any) map[string]any {
+				route := map[string]any{"handle": []any{handler}}
+				if match != nil {
+					route["match"] = []any{match}
+				}
+				return map[string]any{"listen": []string{listen}, "routes": []any{route}}
+			}
+			config := siteConfig(t, nil)
+			config.AppsRaw["http"] = mustJSON(t, map[string]any{"servers": map[string]any{
+				"a": server("127.0.0.1:8", one, map[string]any{"host": []string{"a.example.com"}}), "b": server("127.0.0.1:9", two, row.host),
+			}})
+			err := startSites(t, config)
+			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want) || !strings.Contains(err.Error(), "server b")) {
+				t.Errorf("%v, want %q", err, row.want)
 			}
 		})
 	}
