@@ -45,8 +45,8 @@ type Provider struct {
 
 	// The client's secret, for a confidential client. Use a placeholder like
 	// {env.CLIENT_SECRET} or {file./run/secrets/client}: a secret that is
-	// written here is shown by GET /config and kept in the autosaved file, so
-	// it is warned about. Default: none, for a public client.
+	// written here is shown by GET /config, by the autosaved file and by
+	// Caddy's debug log, so it is warned about. Default: none, for a public client.
 	ClientSecret string `json:"client_secret,omitempty"`
 
 	// How the client authenticates: auto, none, basic or post. Default: auto,
@@ -234,7 +234,7 @@ func noSuchProvider(name string, names []string) string {
 
 func (p *resolvedProvider) warnOfLiteral(logger *zap.Logger) {
 	if p.literal {
-		logger.Warn("client_secret is written into the configuration, where GET /config and the autosaved file show it: use {env.NAME} or {file./path}")
+		logger.Warn("client_secret is written into the configuration, where GET /config, the autosaved file and Caddy's debug log show it: use {env.NAME} or {file./path}")
 	}
 }
 
