@@ -352,4 +352,7 @@ http://%s {
 			t.Errorf("%s: %s", name, text)
 		}
 	}
+	if err := r.load(""); err != nil { // without the admin endpoint, which outlives caddy.Stop
+		t.Fatal(err)
+	}
 }
