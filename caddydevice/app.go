@@ -25,8 +25,9 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App owns what the device_auth handlers share: the store, and the limits on
-// all of them together. It needs no configuration.
+// App owns what the device_auth handlers share: the store, identity providers
+// for use by name, and the limits on all handlers together. It needs no
+// configuration.
 type App struct {
 	// Where sessions are kept. Default: bolt, a file in Caddy's data
 	// directory.

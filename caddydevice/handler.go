@@ -57,6 +57,14 @@ const maxDuration = 10 * 365 * 24 * time.Hour
 // and the request headers of `upstream_headers`, which no client can set,
 // change or remove. The session key never reaches the upstream.
 //
+// Several handlers on one site (a host) with the same issuer and client id are
+// one gate: the first that matches a request asks who it is, and each later one
+// that matches adds its `upstream_headers`. All other settings must be equal.
+// Handlers for different identity providers on one host need a `path_prefix`
+// and a cookie (`session`) each. Handlers of different sites that share issuer
+// and client id share the provider's settings, but nobody's session: that is
+// for one site.
+//
 // An identity provider that is out of reach, or a store, answers 503: nobody
 // gets in by a fault, and nobody is signed out by one.
 type Handler struct {
@@ -64,11 +72,12 @@ type Handler struct {
 	// gateway's own paths do not depend on it.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
-	// The identity provider's settings, unless a provider of the app is named.
+	// The identity provider's settings, with these keys: unless a provider of
+	// the app is named, issuer and client_id are required.
 	Provider
 
-	// The name of one of the app's providers, in place of the keys of Provider
-	// here.
+	// The name of one of the app's providers, in place of the keys of Provider:
+	// together they are a mistake. Default: none.
 	ProviderName string `json:"provider,omitempty"`
 
 	// The signature algorithms that an ID token may have, out of RS256, RS384,
@@ -84,7 +93,7 @@ type Handler struct {
 	// matches. Default: everybody.
 	StartRaw caddyhttp.RawMatcherSets `json:"start,omitempty" caddy:"namespace=http.matchers"`
 
-	// Bounds for one client of this gate.
+	// Bounds for one client of this gate. Default: those below.
 	Limits *Limits `json:"limits,omitempty"`
 
 	// What the upstream sees of who is signed in: header names, and the claim
@@ -97,16 +106,21 @@ type Handler struct {
 	// How long a session lives.
 	Session *SessionConfig `json:"session,omitempty"`
 
-	// The https URL under which clients reach this site, where that is not
-	// what this server sees: TLS ends in front of Caddy. Default: the
-	// request's own scheme and host.
+	// The URL under which clients reach this site, where that is not what this
+	// server sees: TLS ends in front of Caddy. https:// and a host, and a port
+	// if need be. Default: the request's own scheme and host, if this server
+	// is for that host.
 	PublicURL string `json:"public_url,omitempty"`
 
-	// Where the gateway's own paths begin. Default: /.device
+	// Where the gateway's own paths begin: letters, digits and - . _ ~ / only.
+	// Inside a handle or route block with a path matcher it must lie within
+	// that. Default: /.device
 	PathPrefix string `json:"path_prefix,omitempty"`
 
 	// Lets the session cookie cross a network unencrypted, on a server
-	// without TLS. DANGER: who reads the traffic is signed in as well.
+	// without TLS. Servers with TLS, with public_url, on loopback, or for
+	// localhost alone do not need it. DANGER: who reads the traffic is signed
+	// in as well. Default: false, and such a server is refused.
 	InsecureCookie bool `json:"insecure_cookie,omitempty"`
 
 	resolved   idp.Config // of the provider, with placeholders replaced
@@ -134,12 +148,12 @@ type Limits struct {
 	// 1m.
 	Starts *Rate `json:"starts,omitempty"`
 
-	// The longest life of a code, whatever the identity provider says.
-	// Default: 10m.
+	// The longest life of a code, whatever the identity provider says: between
+	// 1m and 1h. Default: 10m.
 	Code caddy.Duration `json:"code,omitempty"`
 }
 
-// Rate is a number of things in a time.
+// Rate is a number of things, at most 1000000, in a time.
 type Rate struct {
 	Count int            `json:"count"`
 	Per   caddy.Duration `json:"per"`
@@ -151,11 +165,12 @@ type SessionConfig struct {
 	// it is sent over TLS only. Default: device_auth
 	Cookie string `json:"cookie,omitempty"`
 
-	// A session that no request used for so long is over. Default: 12h.
+	// A session that no request used for so long is over. At least 1s.
+	// Default: 12h.
 	Idle caddy.Duration `json:"idle,omitempty"`
 
-	// The longest life of a session, however much it is used. Default: 720h
-	// (30 days).
+	// The longest life of a session, however much it is used. At least 1s, at
+	// most 3650d. Default: 30d.
 	Lifetime caddy.Duration `json:"lifetime,omitempty"`
 }
 

@@ -6,6 +6,7 @@ package caddydevice
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -231,6 +232,46 @@ func (logWriter) Write(p []byte) (int, error) {
 	return testLog.Buffer.Write(p)
 }
 
+// logOf is what a configuration logs while it is validated.
+func logOf(t *testing.T, config *caddy.Config) string {
+	t.Helper()
+	config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{WriterRaw: []byte(`{"output":"device_auth_test"}`), Level: "DEBUG"}}}}
+	testLog.Lock()
+	testLog.Reset()
+	testLog.Unlock()
+	if err := caddy.Validate(config); err != nil {
+		t.Fatal(err)
+	}
+	testLog.Lock()
+	defer testLog.Unlock()
+	return testLog.String()
+}
+
+// TestPlainHTTPWarns: a cookie that is not Secure is warned about.
+func TestPlainHTTPWarns(t *testing.T) {
+	for _, row := range []struct {
+		name, address, line string
+		warns               bool
+	}{
+		{"https", "https://api.example.com", "", false}, {"localhost", "http://localhost:8080", "", true}, {"insecure_cookie", "http://api.example.com", "insecure_cookie", true},
+		{"insecure_cookie on https", "https://api.example.com", "insecure_cookie", false}, {"public_url", "http://api.example.com", "public_url https://api.example.com", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cfg, err := adapt(fmt.Sprintf("%s {\n device_auth {\n issuer https://idp.example.com\n client_id x\n %s\n }\n}\n", row.address, row.line))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := new(caddy.Config)
+			if err := json.Unmarshal([]byte(cfg), config); err != nil {
+				t.Fatal(err)
+			}
+			if text := logOf(t, config); strings.Contains(text, "the session cookie is not Secure") != row.warns {
+				t.Error(text)
+			}
+		})
+	}
+}
+
 // TestLiteralSecret: it works, and is warned about, once for each place where
 // it is written; its value is nowhere.
 func TestLiteralSecret(t *testing.T) {
@@ -256,16 +297,7 @@ func TestLiteralSecret(t *testing.T) {
 					config = siteConfig(t, map[string]any{"providers": map[string]any{"keycloak": provider(row.secret)}},
 						site{"a.example.com", map[string]any{"provider": "keycloak"}}, site{"b.example.com", map[string]any{"provider": "keycloak"}})
 				}
-				config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{WriterRaw: []byte(`{"output":"device_auth_test"}`), Level: "DEBUG"}}}}
-				testLog.Lock()
-				testLog.Reset()
-				testLog.Unlock()
-				if err := caddy.Validate(config); err != nil {
-					t.Fatal(err)
-				}
-				testLog.Lock()
-				text := testLog.String()
-				testLog.Unlock()
+				text := logOf(t, config)
 				if n := strings.Count(text, "client_secret is written into the configuration"); n != row.warnings {
 					t.Errorf("%d warnings, want %d: %s", n, row.warnings, text)
 				}

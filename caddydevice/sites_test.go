@@ -230,7 +230,7 @@ func TestGatesOfTwoServers(t *testing.T) {
 	one := map[string]any{"handler": "device_auth", "issuer": "https://idp.example.com", "client_id": "gate"}
 	for _, row := range []struct {
 		name       string
-		host, cfgs map[string]any
+		host, cfgs map[string]any // of the second
 		want       string
 	}{
 		{"another client, one cookie", map[string]any{"host": []string{"a.example.com"}}, map[string]any{"client_id": "other"}, "shares the cookie __Host-device_auth with the gate on a.example.com (server a, listening on 127.0.0.1:8)"},
@@ -250,8 +250,12 @@ func TestGatesOfTwoServers(t *testing.T) {
 				return map[string]any{"listen": []string{listen}, "routes": []any{route}}
 			}
 			config := siteConfig(t, nil)
+			host := map[string]any{"host": []string{"a.example.com"}}
+			if row.host == nil {
+				host = nil
+			}
 			config.AppsRaw["http"] = mustJSON(t, map[string]any{"servers": map[string]any{
-				"a": server("127.0.0.1:8", one, map[string]any{"host": []string{"a.example.com"}}), "b": server("127.0.0.1:9", two, row.host),
+				"a": server("127.0.0.1:8", one, host), "b": server("127.0.0.1:9", two, row.host),
 			}})
 			err := startSites(t, config)
 			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want) || !strings.Contains(err.Error(), "server b")) {
