@@ -175,3 +175,24 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// FuzzCaddyfile: whatever is written, there is an answer, and no panic.
+func FuzzCaddyfile(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.caddyfiletest")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		input, _, _ := strings.Cut(string(raw), separator)
+		f.Add(input)
+	}
+	f.Fuzz(func(_ *testing.T, text string) {
+		if !strings.Contains(text, "import") { // of files, which are not ours to read
+			_, _ = adapt(text)
+		}
+	})
+}

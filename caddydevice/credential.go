@@ -94,10 +94,10 @@ func decodeBasic(field string) (pair string, strict bool) {
 	return "", false
 }
 
-// secretsVar is the request variable that holds the fields in which keys may
+// arrivedVar is the request variable that holds the fields in which keys may
 // be, as they arrived: a gate hides them from the upstream, also where it does
 // not protect the request itself, and the next gate has to find its own.
-const secretsVar = "device_auth.secrets"
+const arrivedVar = "device_auth.arrived"
 
 type secretFields struct{ authorization, cookie []string }
 
@@ -106,7 +106,7 @@ func (secretFields) String() string { return "" }
 
 // arrivedWith are these fields of a request.
 func arrivedWith(r *http.Request) secretFields {
-	if hidden, ok := caddyhttp.GetVar(r.Context(), secretsVar).(secretFields); ok {
+	if hidden, ok := caddyhttp.GetVar(r.Context(), arrivedVar).(secretFields); ok {
 		return hidden
 	}
 	return secretFields{authorization: r.Header["Authorization"], cookie: r.Header["Cookie"]}
@@ -125,6 +125,6 @@ func (h *Handler) hideCredentials(r *http.Request) {
 		}
 	}
 	if h.cookie.hide(r.Header) || changed {
-		caddyhttp.SetVar(r.Context(), secretsVar, arrived)
+		caddyhttp.SetVar(r.Context(), arrivedVar, arrived)
 	}
 }

@@ -193,7 +193,7 @@ func TestNextGateFindsItsKey(t *testing.T) {
 			err := first.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				return second.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
 					seen = r.Header
-					printed = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).ReplaceAll("{http.vars."+secretsVar+"}", "")
+					printed = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).ReplaceAll("{http.vars."+arrivedVar+"}", "")
 					return nil
 				}))
 			}))

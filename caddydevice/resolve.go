@@ -45,8 +45,7 @@ func (r *resolver) secret(key, value string) (text string, literal bool) {
 		literal = false
 		return atLoad(name, v)
 	})
-	var unknown *placeholderError
-	if errors.As(err, &unknown) {
+	if _, unknown := errors.AsType[*placeholderError](err); unknown {
 		err = errors.New(`what is in braces is neither {env.NAME} nor {file./path}: write \{ where a brace is meant`)
 	}
 	r.fail(key, err)
