@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,16 +25,22 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App owns what the device_auth handlers share: the store, and the limits on
-// all of them together. It needs no configuration.
+// App owns what the device_auth handlers share: the store, identity providers
+// for use by name, and the limits on all handlers together. It needs no
+// configuration.
 type App struct {
 	// Where sessions are kept. Default: bolt, a file in Caddy's data
 	// directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=device_auth.stores inline_key=store"`
 
+	// Identity providers for use by name: a handler's key provider. One that
+	// no handler uses is checked all the same.
+	Providers map[string]*Provider `json:"providers,omitempty"`
+
 	// Bounds for all clients together.
 	Limits *AppLimits `json:"limits,omitempty"`
 
+	named  map[string]resolvedProvider
 	ctx    caddy.Context // of the configuration, not of any request
 	store  StoreOpener
 	logger *zap.Logger
@@ -50,8 +56,9 @@ type App struct {
 // boundEngine is a pooled engine with this configuration's client for it.
 type boundEngine struct {
 	*engine
-	cfg    idp.Config
-	client *idp.Client
+	provider resolvedProvider
+	client   *idp.Client
+	at       string // its first handler
 }
 
 // AppLimits bound all clients together.
@@ -87,8 +94,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	defaultTo(&a.Limits.Pending, 10000)
 	defaultTo(&a.Limits.Waits, 5000)
-	if a.Limits.Pending < 1 || a.Limits.Waits < 1 || a.Limits.Starts.Count < 1 || a.Limits.Starts.Per <= 0 {
-		return errors.New("device_auth: limits must be positive")
+	if err := a.Limits.check(); err != nil {
+		return fmt.Errorf("device_auth: limits %w", err)
+	}
+	if err := a.provisionProviders(); err != nil {
+		return err
 	}
 	a.starts = rate.NewLimiter(a.Limits.Starts.limit(), a.Limits.Starts.Count)
 	return a.loadStore(ctx)
@@ -109,32 +119,56 @@ func (a *App) loadStore(ctx caddy.Context) error {
 	return nil
 }
 
+func (l *AppLimits) check() error {
+	switch {
+	case l.Pending < 1:
+		return fmt.Errorf("pending %d: must be at least 1", l.Pending)
+	case l.Waits < 1:
+		return fmt.Errorf("waits %d: must be at least 1", l.Waits)
+	}
+	if err := l.Starts.check(); err != nil {
+		return fmt.Errorf("starts %w", err)
+	}
+	return nil
+}
+
+// maxCount keeps a rate's arithmetic within its types.
+const maxCount = 1_000_000
+
+func (r *Rate) check() error {
+	if r.Count < 1 || r.Count > maxCount || r.Per <= 0 {
+		return fmt.Errorf("%d %s: must be a number between 1 and %d, and a positive time, like: 10 1m", r.Count, span(time.Duration(r.Per)), maxCount)
+	}
+	return nil
+}
+
 func (r *Rate) limit() rate.Limit {
 	return rate.Limit(float64(r.Count) / time.Duration(r.Per).Seconds())
 }
 
 // engineFor returns the engine for an identity provider. Handlers that name
-// the same issuer and client id share it, and so must agree on the rest.
-func (a *App) engineFor(cfg idp.Config) (*engine, error) {
-	key := engineKey{store: a.store.StoreKey(), issuer: cfg.Issuer, clientID: cfg.ClientID}
+// the same issuer and client id share it, and so must agree on the rest. at is
+// where the handler is, for the message to the next one.
+func (a *App) engineFor(p resolvedProvider, at string) (*engine, error) {
+	client, err := idp.New(p.Config)
+	if err != nil {
+		return nil, err
+	}
+	key := engineKey{store: a.store.StoreKey(), issuer: p.Issuer, clientID: p.ClientID}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if b, ok := a.engines[key]; ok {
-		if !reflect.DeepEqual(b.cfg, cfg) {
-			return nil, fmt.Errorf("device_auth: two gates use issuer %q and client_id %q with different client_secret, client_auth, scopes, pkce, idp_timeout or clock_skew: they share their sign-ins, so make these lines equal",
-				cfg.Issuer, cfg.ClientID)
+		if differ := b.provider.differences(&p); len(differ) > 0 {
+			return nil, fmt.Errorf("the gate%s has the same issuer %q and client_id %q, but another %s: they share their sign-ins, so make these lines equal, or let both name one provider of the global option",
+				b.at, p.Issuer, p.ClientID, strings.Join(differ, ", "))
 		}
 		return b.engine, nil
 	}
-	client, err := idp.New(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("device_auth: %w", err)
-	}
 	e, err := acquireEngine(key, client, a.store)
 	if err != nil {
-		return nil, fmt.Errorf("device_auth: %w", err)
+		return nil, err
 	}
-	a.engines[key] = &boundEngine{engine: e, cfg: cfg, client: client}
+	a.engines[key] = &boundEngine{engine: e, provider: p, client: client, at: at}
 	return e, nil
 }
 
@@ -149,7 +183,7 @@ func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for key, b := range a.engines {
-		b.bind(binding{app: a, cfg: b.cfg, client: b.client, logger: a.logger})
+		b.bind(binding{app: a, cfg: b.provider.Config, client: b.client, logger: a.logger})
 		a.logger.Info("gate is ready",
 			zap.String("issuer", key.issuer), zap.String("client_id", key.clientID), zap.String("store", key.store),
 			zap.String("who_gets_in", "everyone who can sign in at the issuer"),

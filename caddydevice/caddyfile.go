@@ -4,9 +4,8 @@
 package caddydevice
 
 import (
-	"net/url"
-	"slices"
-	"strconv"
+	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,6 +21,11 @@ func init() {
 	httpcaddyfile.RegisterDirective("device_auth", parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder("device_auth", httpcaddyfile.After, "forward_auth")
 	httpcaddyfile.RegisterGlobalOption("device_auth", parseGlobalOption)
+	directiveBlock.register()
+	limitsBlock.register()
+	sessionBlock.register()
+	appBlock.register()
+	appLimitsBlock.register()
 }
 
 // parseDirective makes one route without a matcher: the gateway's own paths
@@ -39,266 +43,189 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if matcher != nil {
 		handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}
+	if err := checkProviderName(h); err != nil {
+		return nil, err
+	}
 	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
 	return h.NewRoute(nil, handler), nil
 }
 
-// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Numbers shown
-// are the defaults.
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Where there are
+// several values, the first is the default; numbers shown are the defaults.
 //
-//	device_auth [<matcher>] {
-//		issuer        <url>
-//		client_id     <id>
-//		client_secret <secret>
+//	device_auth [<matcher>] [<provider>] {
+//		# the identity provider; left out where a provider of the global
+//		# option is named
+//		issuer        <url>                  # required
+//		discovery     <url>                  # <issuer>/.well-known/openid-configuration
+//		client_id     <id>                   # required
+//		client_secret <secret>               # none; best {env.NAME} or {file./path}
 //		client_auth   auto|none|basic|post
-//		scopes        <scope...>
+//		endpoints {                          # each: what discovery tells
+//			device_authorization <url>
+//			token                <url>
+//			jwks                 <url>
+//		}
+//		scopes        <scope...>             # openid, and profile, email, offline_access where listed
+//		param         <name> <value>         # none; one line each, placeholders of the request allowed
 //		pkce          auto|on|off
+//		complete_uri  on|off
 //		idp_timeout   10s
-//		clock_skew    30s
-//		start {
+//
+//		# who gets in
+//		algorithms    <alg...>               # RS256 to RS512, PS256 to PS512, ES256 to ES512, EdDSA
+//		clock_skew    30s                    # at most 5m
+//		start {                              # everybody
 //			<matchers>
 //		}
 //		limits {
-//			starts 10 1m
-//			code   10m
+//			starts 10 1m                     # of one client
+//			code   10m                       # 1m to 1h
 //		}
+//
+//		# what the upstream sees: a header's name and a claim; an empty block
+//		# for none
 //		upstream_headers {
 //			Remote-User   preferred_username
 //			Remote-Groups groups
 //		}
+//
+//		# how long, and how
 //		session {
 //			cookie   device_auth
 //			idle     12h
 //			lifetime 30d
 //		}
-//		public_url  <https url>
+//		public_url  <https url>              # what the request says
 //		path_prefix /.device
-//		insecure_cookie
+//		insecure_cookie                      # off
 //	}
+//
+// Durations are numbers with a unit: ms, s, m, h or d. Texts may hold
+// {env.NAME} and {file./path}, which are resolved when the configuration is
+// loaded. What each line means is at [Handler] and [Provider], whose keys in
+// JSON have the same names; <matcher> is the key match, <provider> the key
+// provider.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
+	table := directiveBlock
 	if d.NextArg() {
-		return d.Errf("device_auth: named providers are not supported yet (%q): write issuer and client_id into the block", d.Val())
+		if d.Val() == "" {
+			return d.Err("device_auth: the provider's name is empty (where it is {$NAME}, that variable is)")
+		}
+		h.ProviderName = d.Val()
+		table.lines, table.moved = ownLines, movedToProvider(h.ProviderName)
 	}
-	if err := parseBlock(d, "device_auth", directiveLines, h); err != nil {
+	if d.NextArg() {
+		return d.Errf("device_auth: unexpected %q behind the provider %s: write device_auth [<matcher>] [<provider>] { … }; a matcher starts with @ or /", d.Val(), h.ProviderName)
+	}
+	if err := table.parse(d, h); err != nil {
 		return err
 	}
-	switch {
-	case h.Issuer == "":
-		return d.Err("device_auth: issuer is missing: add a line like: issuer https://idp.example.com")
-	case h.ClientID == "":
-		return d.Err("device_auth: client_id is missing: add a line with the name under which this gateway is registered at the identity provider")
-	}
-	return nil
-}
-
-// lines are the subdirectives of a block, each with what reads it; later holds
-// those of the grammar that are not built yet.
-type lines[T any] struct {
-	parse map[string]func(*caddyfile.Dispenser, T) error
-	later []string
-}
-
-var directiveLines = lines[*Handler]{
-	parse: map[string]func(*caddyfile.Dispenser, *Handler) error{
-		"issuer":           func(d *caddyfile.Dispenser, h *Handler) error { return parseURL(d, &h.Issuer) },
-		"client_id":        func(d *caddyfile.Dispenser, h *Handler) error { return parseArg(d, &h.ClientID) },
-		"client_secret":    func(d *caddyfile.Dispenser, h *Handler) error { return parseArg(d, &h.ClientSecret) },
-		"client_auth":      parseClientAuth,
-		"scopes":           parseScopes,
-		"pkce":             parsePKCE,
-		"idp_timeout":      func(d *caddyfile.Dispenser, h *Handler) error { return parseDuration(d, &h.IdPTimeout) },
-		"clock_skew":       func(d *caddyfile.Dispenser, h *Handler) error { return parseDuration(d, &h.ClockSkew) },
-		"start":            parseStart,
-		"limits":           parseLimits,
-		"upstream_headers": parseUpstreamHeaders,
-		"session":          parseSession,
-		"public_url":       func(d *caddyfile.Dispenser, h *Handler) error { return parseURL(d, &h.PublicURL) },
-		"path_prefix":      func(d *caddyfile.Dispenser, h *Handler) error { return parseArg(d, &h.PathPrefix) },
-		"insecure_cookie":  func(d *caddyfile.Dispenser, h *Handler) error { return parseFlag(d, &h.InsecureCookie) },
-	},
-	later: []string{
-		"discovery", "client_secret_file", "dialect", "endpoints", "param", "complete_uri", "transport", "identity",
-		"algorithms", "bearer", "require", "expect", "upstream_token", "page", "trusted_origins", "protected_resource",
-	},
-}
-
-// parseBlock reads a block, line by line. A line that is not in the table is a
-// mistake, and so is one that is there twice.
-func parseBlock[T any](d *caddyfile.Dispenser, block string, table lines[T], into T) error {
-	seen := map[string]bool{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		parse, ok := table.parse[name]
-		switch {
-		case !ok && slices.Contains(table.later, name):
-			return d.Errf("%s: %s is not supported yet: remove the line", block, name)
-		case !ok:
-			return d.Errf("%s: unrecognized subdirective %q", block, name)
-		case seen[name]:
-			return d.Errf("%s: %s is there twice: keep one", block, name)
-		}
-		seen[name] = true
-		if err := parse(d, into); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// parseArg reads exactly one argument.
-func parseArg(d *caddyfile.Dispenser, into *string) error {
-	name := d.Val()
-	if !d.NextArg() || d.Val() == "" {
-		return d.Errf("%s needs a value", name)
-	}
-	*into = d.Val()
-	return noMore(d, name)
-}
-
-func noMore(d *caddyfile.Dispenser, name string) error {
-	if d.NextArg() {
-		return d.Errf("%s: unexpected %q: it has too many arguments", name, d.Val())
-	}
-	return nil
-}
-
-func parseFlag(d *caddyfile.Dispenser, into *bool) error {
-	*into = true
-	return noMore(d, d.Val())
-}
-
-// parseURL reads an absolute URL; one with a placeholder is checked when that
-// is resolved.
-func parseURL(d *caddyfile.Dispenser, into *string) error {
-	name := d.Val()
-	if err := parseArg(d, into); err != nil {
-		return err
-	}
-	if strings.Contains(*into, "{") {
+	if h.ProviderName != "" {
 		return nil
 	}
-	if u, err := url.Parse(*into); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return d.Errf("%s %q is not a URL: it must start with https:// and a host", name, *into)
+	return h.missing(d, "device_auth")
+}
+
+// ownLines are the directive's lines but for those of the identity provider.
+var ownLines = map[string]line[*Handler]{
+	"algorithms":       {usage: "algorithms RS256 ES256", min: 1, max: -1, parse: parseAlgorithms},
+	"clock_skew":       durationLine("clock_skew 30s", func(h *Handler) *caddy.Duration { return &h.ClockSkew }),
+	"start":            {usage: "start { … }", block: true, parse: parseStart},
+	"limits":           {usage: "limits { … }", block: true, parse: parseLimits},
+	"upstream_headers": {usage: "upstream_headers { … }", block: true, parse: parseUpstreamHeaders},
+	"session":          {usage: "session { … }", block: true, parse: parseSession},
+	"public_url":       urlLine("public_url https://api.example.com", func(h *Handler) *string { return &h.PublicURL }),
+	"path_prefix":      textLine("path_prefix /.device", func(h *Handler) *string { return &h.PathPrefix }),
+	"insecure_cookie":  {usage: "insecure_cookie", parse: func(_ input, h *Handler) error { h.InsecureCookie = true; return nil }},
+}
+
+var directiveBlock = block[*Handler]{
+	title: "device_auth",
+	lines: func() map[string]line[*Handler] {
+		all := maps.Clone(ownLines)
+		for name, l := range providerBlock.lines {
+			all[name] = lift(l, func(h *Handler) *Provider { return &h.Provider })
+		}
+		return all
+	}(),
+	later: []string{
+		"client_secret_file", "dialect", "transport", "identity", "bearer", "require", "expect", "upstream_token", "page",
+		"trusted_origins", "protected_resource",
+	},
+}
+
+var limitsBlock = block[*Limits]{
+	title: "limits of the directive",
+	lines: map[string]line[*Limits]{
+		"starts": rateLine("starts 10 1m", func(l *Limits) **Rate { return &l.Starts }),
+		"code":   durationLine("code 10m", func(l *Limits) *caddy.Duration { return &l.Code }),
+	},
+}
+
+var sessionBlock = block[*SessionConfig]{
+	title: "session",
+	lines: map[string]line[*SessionConfig]{
+		"cookie":   textLine("cookie device_auth", func(s *SessionConfig) *string { return &s.Cookie }),
+		"idle":     durationLine("idle 12h", func(s *SessionConfig) *caddy.Duration { return &s.Idle }),
+		"lifetime": durationLine("lifetime 30d", func(s *SessionConfig) *caddy.Duration { return &s.Lifetime }),
+	},
+	later: []string{"methods"},
+}
+
+// movedToProvider says of each line about the identity provider where it
+// belongs once that is named.
+func movedToProvider(name string) map[string]string {
+	moved := map[string]string{}
+	for line := range providerBlock.lines {
+		moved[line] = "belongs into `provider " + name + " { … }` of the global option device_auth: move it there, or leave out the name and write all lines here"
 	}
+	return moved
+}
+
+func parseAlgorithms(in input, h *Handler) error {
+	for _, alg := range in.args {
+		if err := idp.CheckAlgorithm(alg); err != nil {
+			return in.Errf("algorithms %w", err)
+		}
+	}
+	h.Algorithms = in.args
 	return nil
 }
 
-func parseDuration(d *caddyfile.Dispenser, into *caddy.Duration) error {
-	name := d.Val()
-	var text string
-	if err := parseArg(d, &text); err != nil {
-		return err
-	}
-	dur, err := caddy.ParseDuration(text)
-	if err != nil || dur <= 0 {
-		return d.Errf("%s %q is not a positive duration, like 90s, 10m, 12h or 30d", name, text)
-	}
-	*into = caddy.Duration(dur)
-	return nil
-}
-
-// parseRate reads a number and a time: starts 10 1m.
-func parseRate(d *caddyfile.Dispenser, into **Rate) error {
-	name := d.Val()
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Errf("%s needs a number and a time, like: %s 10 1m", name, name)
-	}
-	count, err := strconv.Atoi(args[0])
-	per, err2 := caddy.ParseDuration(args[1])
-	if err != nil || err2 != nil || count < 1 || per <= 0 {
-		return d.Errf("%s %s %s: must be a number of at least 1 and a positive time, like: %s 10 1m", name, args[0], args[1], name)
-	}
-	*into = &Rate{Count: count, Per: caddy.Duration(per)}
-	return nil
-}
-
-func parseCount(d *caddyfile.Dispenser, into *int) error {
-	name := d.Val()
-	var text string
-	if err := parseArg(d, &text); err != nil {
-		return err
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		return d.Errf("%s %q is not a number of at least 1", name, text)
-	}
-	*into = n
-	return nil
-}
-
-func parseClientAuth(d *caddyfile.Dispenser, h *Handler) error {
-	args := d.RemainingArgs()
+func parseStart(in input, h *Handler) error {
+	set, err := caddyhttp.ParseCaddyfileNestedMatcherSet(in.Dispenser)
 	switch {
-	case len(args) == 0:
-		return d.Err("client_auth needs a value")
-	case args[0] == "private_key_jwt" || args[0] == "tls":
-		return d.Errf("client_auth %s is not supported yet: use basic or post", args[0])
-	case len(args) > 1:
-		return d.Errf("client_auth: unexpected %q: it has too many arguments", args[1])
-	case !slices.Contains(idp.ClientAuthMethods, args[0]):
-		return d.Errf("client_auth %q is none of %s", args[0], strings.Join(idp.ClientAuthMethods, ", "))
-	}
-	h.ClientAuth = args[0]
-	return nil
-}
-
-func parsePKCE(d *caddyfile.Dispenser, h *Handler) error {
-	if err := parseArg(d, &h.PKCE); err != nil {
-		return err
-	}
-	if !slices.Contains(idp.PKCEModes, h.PKCE) {
-		return d.Errf("pkce %q is none of %s", h.PKCE, strings.Join(idp.PKCEModes, ", "))
-	}
-	return nil
-}
-
-func parseScopes(d *caddyfile.Dispenser, h *Handler) error {
-	h.Scopes = d.RemainingArgs()
-	if len(h.Scopes) == 0 {
-		return d.Err("scopes needs at least one scope, like: scopes openid profile email")
-	}
-	return nil
-}
-
-func parseStart(d *caddyfile.Dispenser, h *Handler) error {
-	set, err := caddyhttp.ParseCaddyfileNestedMatcherSet(d)
-	if err != nil {
-		return err
+	case err != nil && strings.Contains(err.Error(), in.File()+":"):
+		return fmt.Errorf("start can hold request matchers, like `remote_ip private_ranges`: %w", err) // it names the line
+	case err != nil:
+		return in.Errf("start can hold request matchers, like `remote_ip private_ranges`: %w", err)
 	}
 	if len(set) == 0 {
-		return d.Err("start needs at least one matcher in its block, like: remote_ip private_ranges")
+		return in.Err("start needs at least one matcher in its block, like: remote_ip private_ranges")
 	}
 	h.StartRaw = caddyhttp.RawMatcherSets{set}
 	return nil
 }
 
-func parseLimits(d *caddyfile.Dispenser, h *Handler) error {
-	if err := noMore(d, "limits"); err != nil {
-		return err
-	}
+func parseLimits(in input, h *Handler) error {
 	h.Limits = new(Limits)
-	return parseBlock(d, "limits", lines[*Limits]{parse: map[string]func(*caddyfile.Dispenser, *Limits) error{
-		"starts": func(d *caddyfile.Dispenser, l *Limits) error { return parseRate(d, &l.Starts) },
-		"code":   func(d *caddyfile.Dispenser, l *Limits) error { return parseDuration(d, &l.Code) },
-	}}, h.Limits)
+	return limitsBlock.parse(in.Dispenser, h.Limits)
 }
 
-func parseUpstreamHeaders(d *caddyfile.Dispenser, h *Handler) error {
-	if err := noMore(d, "upstream_headers"); err != nil {
-		return err
-	}
+func parseUpstreamHeaders(in input, h *Handler) error {
 	h.UpstreamHeaders = map[string]string{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
+	for nesting := in.Nesting(); in.NextBlock(nesting); {
+		name := in.Val()
 		if _, twice := h.UpstreamHeaders[name]; twice {
-			return d.Errf("upstream_headers: %s is there twice: keep one", name)
+			return in.Errf("upstream_headers: %s is there twice: keep one", name)
 		}
+		claim := textLine("Remote-User preferred_username", func(text *string) *string { return text })
 		var path string
-		if err := parseArg(d, &path); err != nil {
+		if err := claim.read(in.Dispenser, &path); err != nil {
 			return err
 		}
 		h.UpstreamHeaders[name] = path
@@ -306,19 +233,9 @@ func parseUpstreamHeaders(d *caddyfile.Dispenser, h *Handler) error {
 	return nil
 }
 
-func parseSession(d *caddyfile.Dispenser, h *Handler) error {
-	if err := noMore(d, "session"); err != nil {
-		return err
-	}
+func parseSession(in input, h *Handler) error {
 	h.Session = new(SessionConfig)
-	return parseBlock(d, "session", lines[*SessionConfig]{
-		parse: map[string]func(*caddyfile.Dispenser, *SessionConfig) error{
-			"cookie":   func(d *caddyfile.Dispenser, s *SessionConfig) error { return parseArg(d, &s.Cookie) },
-			"idle":     func(d *caddyfile.Dispenser, s *SessionConfig) error { return parseDuration(d, &s.Idle) },
-			"lifetime": func(d *caddyfile.Dispenser, s *SessionConfig) error { return parseDuration(d, &s.Lifetime) },
-		},
-		later: []string{"methods"},
-	}, h.Session)
+	return sessionBlock.parse(in.Dispenser, h.Session)
 }
 
 // parseGlobalOption reads what sites share.
@@ -330,24 +247,41 @@ func parseSession(d *caddyfile.Dispenser, h *Handler) error {
 //			starts  50 1s
 //			waits   5000
 //		}
+//		provider <name> {                # any number of them
+//			<the directive's lines about the identity provider>
+//		}
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
-		return nil, d.Err("device_auth is there twice among the global options: keep one")
+		return nil, d.Err("device_auth is there twice among the global options: put all lines into one")
 	}
-	if err := noMore(d, "device_auth"); err != nil {
-		return nil, err
+	if d.NextArg() {
+		return nil, d.Errf("device_auth: unexpected %q: as a global option it has a block and no arguments", d.Val())
 	}
 	app := new(App)
-	err := parseBlock(d, "device_auth", lines[*App]{
-		parse: map[string]func(*caddyfile.Dispenser, *App) error{"store": parseStore, "limits": parseAppLimits},
-		later: []string{"provider"},
-	}, app)
-	if err != nil {
+	if err := appBlock.parse(d, app); err != nil {
 		return nil, err
 	}
 	return httpcaddyfile.App{Name: "device_auth", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+var appBlock = block[*App]{
+	title: "the global option device_auth",
+	lines: map[string]line[*App]{
+		"store":    {usage: "store bolt", raw: true, parse: func(in input, app *App) error { return parseStore(in.Dispenser, app) }},
+		"limits":   {usage: "limits { … }", block: true, parse: parseAppLimits},
+		"provider": {usage: "provider my-idp { … }", min: 1, max: 1, block: true, many: true, parse: parseProvider},
+	},
+}
+
+var appLimitsBlock = block[*AppLimits]{
+	title: "limits of the global option device_auth",
+	lines: map[string]line[*AppLimits]{
+		"pending": countLine("pending 10000", func(l *AppLimits) *int { return &l.Pending }),
+		"starts":  rateLine("starts 50 1s", func(l *AppLimits) **Rate { return &l.Starts }),
+		"waits":   countLine("waits 5000", func(l *AppLimits) *int { return &l.Waits }),
+	},
 }
 
 func parseStore(d *caddyfile.Dispenser, app *App) error {
@@ -366,14 +300,7 @@ func parseStore(d *caddyfile.Dispenser, app *App) error {
 	return nil
 }
 
-func parseAppLimits(d *caddyfile.Dispenser, app *App) error {
-	if err := noMore(d, "limits"); err != nil {
-		return err
-	}
+func parseAppLimits(in input, app *App) error {
 	app.Limits = new(AppLimits)
-	return parseBlock(d, "limits", lines[*AppLimits]{parse: map[string]func(*caddyfile.Dispenser, *AppLimits) error{
-		"pending": func(d *caddyfile.Dispenser, l *AppLimits) error { return parseCount(d, &l.Pending) },
-		"starts":  func(d *caddyfile.Dispenser, l *AppLimits) error { return parseRate(d, &l.Starts) },
-		"waits":   func(d *caddyfile.Dispenser, l *AppLimits) error { return parseCount(d, &l.Waits) },
-	}}, app.Limits)
+	return appLimitsBlock.parse(in.Dispenser, app.Limits)
 }

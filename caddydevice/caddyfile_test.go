@@ -7,8 +7,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,54 +89,110 @@ func checkError(t *testing.T, err error, want string) {
 	}
 }
 
-// TestProvisionMistakes are those that the adapter cannot see.
-func TestProvisionMistakes(t *testing.T) {
-	good := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
-	for _, row := range []struct {
-		name string
-		cfg  map[string]any
-		app  map[string]any
-		want string
-	}{
-		{"no issuer", map[string]any{"issuer": nil}, nil, "issuer is missing"},
-		{"no client_id", map[string]any{"client_id": nil}, nil, "client_id is missing"},
-		{"plain issuer", map[string]any{"issuer": "http://idp.example.com"}, nil, "must start with https://"},
-		{"issuer with a fragment", map[string]any{"issuer": "https://idp.example.com#x"}, nil, "fragment"},
-		{"unset variable", map[string]any{"client_secret": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}"}, nil, "client_secret"},
-		{"request placeholder", map[string]any{"client_id": "{http.request.host}"}, nil, "client_id"},
-		{"missing file", map[string]any{"client_secret": "{file./no/such/file}"}, nil, "client_secret"},
-		{"basic without a secret", map[string]any{"client_auth": "basic"}, nil, "needs client_secret"},
-		{"none with a secret", map[string]any{"client_auth": "none", "client_secret": "x"}, nil, "remove one"},
-		{"unknown client_auth", map[string]any{"client_auth": "magic"}, nil, "is none of"},
-		{"unknown pkce", map[string]any{"pkce": "S256"}, nil, "is none of auto, on, off"},
-		{"scopes without openid", map[string]any{"scopes": []string{"profile"}}, nil, "openid"},
-		{"clock_skew", map[string]any{"clock_skew": "1h"}, nil, "between 0 and 5m"},
-		{"limits code, long", map[string]any{"limits": map[string]any{"code": "2h"}}, nil, "between 1m and 1h"},
-		{"limits code, short", map[string]any{"limits": map[string]any{"code": "1s"}}, nil, "between 1m and 1h"},
-		{"limits starts", map[string]any{"limits": map[string]any{"starts": map[string]any{"count": 0, "per": "1m"}}}, nil, "limits starts"},
-		{"cookie name", map[string]any{"session": map[string]any{"cookie": "a b"}}, nil, "not a cookie name"},
-		{"path_prefix", map[string]any{"path_prefix": "/a/../b"}, nil, "path_prefix"},
-		{"public_url, http", map[string]any{"public_url": "http://api.example.com"}, nil, "must be https://"},
-		{"public_url, path", map[string]any{"public_url": "https://api.example.com/x"}, nil, "must be https://"},
-		{"header", map[string]any{"upstream_headers": map[string]string{"Host": "sub"}}, nil, "meaning of its own"},
-		{"unknown key", map[string]any{"issuers": "x"}, nil, "issuers"},
-		{"limits for all", nil, map[string]any{"limits": map[string]any{"pending": -1}}, "must be positive"},
-		{"store path, unset variable", nil, map[string]any{"store": map[string]any{"store": "bolt", "path": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}/x"}}, "store bolt: path"},
-		{"store path, request placeholder", nil, map[string]any{"store": map[string]any{"store": "bolt", "path": "{http.request.host}"}}, "store bolt: path"},
-		{"unknown store", nil, map[string]any{"store": map[string]any{"store": "no_such"}}, "no_such"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			cfg := map[string]any{}
-			for _, from := range []map[string]any{good, row.cfg} {
-				for k, v := range from {
-					if cfg[k] = v; v == nil {
-						delete(cfg, k)
-					}
-				}
-			}
-			if _, err := tryProvision(t, cfg, row.app); err == nil || !strings.Contains(err.Error(), row.want) {
-				t.Errorf("%v, want %q", err, row.want)
-			}
-		})
+// TestEveryLineHasFixtures: a line that is served has a good fixture and a
+// mistake, one that is not built yet is refused as such.
+func TestEveryLineHasFixtures(t *testing.T) {
+	words := map[string]map[string]bool{"good": {}, "busted": {}, "later": {}}
+	files, err := filepath.Glob("testdata/*.caddyfiletest")
+	if err != nil {
+		t.Fatal(err)
 	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		input, want, _ := strings.Cut(string(raw), separator)
+		kind, _, _ := strings.Cut(filepath.Base(file), "_")
+		switch kind {
+		case "busted", "later":
+			input = want // what the mistake is about, not what is there as well
+		default:
+			kind = "good"
+		}
+		for word := range strings.FieldsFuncSeq(input, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
+			words[kind][word] = true
+		}
+	}
+	for name, blocks := range homes {
+		if !words["good"][name] || !words["busted"][name] {
+			t.Errorf("%s of %v has no fixture that is good, or none that is busted", name, blocks)
+		}
+	}
+	for _, name := range slices.Concat(directiveBlock.later, providerBlock.later, endpointsBlock.later, sessionBlock.later) {
+		if !words["later"][name] {
+			t.Errorf("%s is not built, and no fixture says so", name)
+		}
+	}
+}
+
+// TestKeysAreLines: JSON mirrors the Caddyfile, key for key.
+func TestKeysAreLines(t *testing.T) {
+	for _, row := range []struct {
+		of    any
+		lines []string
+		more  []string // keys of what the Caddyfile has before the block
+	}{
+		{Handler{}, slices.Sorted(maps.Keys(directiveBlock.lines)), []string{"match", "provider"}},
+		{Provider{}, slices.Sorted(maps.Keys(providerBlock.lines)), nil},
+		{Endpoints{}, slices.Sorted(maps.Keys(endpointsBlock.lines)), nil},
+		{Limits{}, slices.Sorted(maps.Keys(limitsBlock.lines)), nil},
+		{SessionConfig{}, slices.Sorted(maps.Keys(sessionBlock.lines)), nil},
+		{App{}, []string{"limits", "providers", "store"}, nil}, // each provider is one line
+		{AppLimits{}, slices.Sorted(maps.Keys(appLimitsBlock.lines)), nil},
+	} {
+		keys := jsonKeys(reflect.TypeOf(row.of))
+		want := slices.Sorted(slices.Values(slices.Concat(row.lines, row.more)))
+		if slices.Sort(keys); !slices.Equal(keys, want) {
+			t.Errorf("%T has the keys %v, want %v", row.of, keys, want)
+		}
+	}
+}
+
+func jsonKeys(typ reflect.Type) []string {
+	var keys []string
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous:
+			keys = append(keys, jsonKeys(f.Type)...)
+		case f.IsExported():
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"issuer", "client_id", "client_secret", "client_auth", "scopes", "session", "start"}
+	for name, want := range map[string]string{
+		"isuer": "issuer", "Issuer": "issuer", "client-id": "client_id", "clientid": "client_id", "scope": "scopes", "secret": "client_secret",
+		"client": "", "x": "", "": "", "frobnicate": "", "sessions": "session", "starts": "start",
+	} {
+		if got := nearest(name, names); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// FuzzCaddyfile: whatever is written, there is an answer, and no panic.
+func FuzzCaddyfile(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.caddyfiletest")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		input, _, _ := strings.Cut(string(raw), separator)
+		f.Add(input)
+	}
+	f.Fuzz(func(_ *testing.T, text string) {
+		if !strings.Contains(text, "import") { // of files, which are not ours to read
+			_, _ = adapt(text)
+		}
+	})
 }

@@ -37,7 +37,7 @@ type cookiePolicy struct {
 func (h *Handler) newCookiePolicy(server *caddyhttp.Server) (cookiePolicy, error) {
 	name := strings.TrimPrefix(h.Session.Cookie, hostPrefix)
 	if !httpguts.ValidHeaderFieldName(name) {
-		return cookiePolicy{}, fmt.Errorf("device_auth: session cookie %q: not a cookie name", h.Session.Cookie)
+		return cookiePolicy{}, fmt.Errorf("session cookie %q: not a cookie name", h.Session.Cookie)
 	}
 	policy := cookiePolicy{name: name, lifetime: time.Duration(h.Session.Lifetime)}
 	if server == nil || len(server.TLSConnPolicies) > 0 || h.PublicURL != "" {
@@ -45,7 +45,7 @@ func (h *Handler) newCookiePolicy(server *caddyhttp.Server) (cookiePolicy, error
 		return policy, nil
 	}
 	if !h.InsecureCookie && !listensOnLoopback(server) && !h.hosts.local {
-		return cookiePolicy{}, errors.New("device_auth: this server has no TLS, so the session cookie would cross the network in the clear: " +
+		return cookiePolicy{}, errors.New("this server has no TLS, so the session cookie would cross the network in the clear: " +
 			"serve the site over https; or set public_url, where TLS ends in front of Caddy; or bind to loopback; or set insecure_cookie, if nobody can read the traffic")
 	}
 	h.logger.Warn("the session cookie is not Secure: this server has no TLS", zap.Strings("listen", server.Listen))
@@ -88,11 +88,11 @@ func (c cookiePolicy) write(w http.ResponseWriter, value string, maxAge int) {
 	})
 }
 
-// key reads the key from the cookie. Two cookies that hold different keys are
+// key reads the key from the Cookie fields. Two cookies that hold different keys are
 // none: one of them was planted, and it is not known which.
-func (c cookiePolicy) key(r *http.Request) (session.Key, bool) {
+func (c cookiePolicy) key(fields []string) (session.Key, bool) {
 	var found session.Key
-	for _, field := range r.Header["Cookie"] {
+	for _, field := range fields {
 		for pair := range strings.SplitSeq(field, ";") {
 			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
 			if name != c.name {
@@ -112,11 +112,10 @@ func (c cookiePolicy) key(r *http.Request) (session.Key, bool) {
 }
 
 // hide takes our cookie, and any that holds a session key, out of the Cookie
-// fields; the others stay as they are.
-func (c cookiePolicy) hide(h http.Header) {
+// fields; the others stay as they are. changed is whether there was one.
+func (c cookiePolicy) hide(h http.Header) (changed bool) {
 	fields := h["Cookie"]
 	kept := fields[:0:0]
-	changed := false
 	for _, field := range fields {
 		if !strings.Contains(field, c.name) && !strings.Contains(field, session.KeyPrefix) {
 			kept = append(kept, field)
@@ -135,6 +134,7 @@ func (c cookiePolicy) hide(h http.Header) {
 	default:
 		h["Cookie"] = kept
 	}
+	return changed
 }
 
 func (c cookiePolicy) without(field string) string {

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
@@ -32,7 +34,8 @@ const (
 // for this gate decides alone: a bad bearer is not rescued by a good cookie.
 // Any other Authorization is the upstream's business.
 func (h *Handler) credentialOf(r *http.Request) credential {
-	switch fields := r.Header["Authorization"]; {
+	arrived := arrivedWith(r)
+	switch fields := arrived.authorization; {
 	case len(fields) > 1:
 		return credential{source: ambiguous}
 	case len(fields) == 1:
@@ -40,7 +43,7 @@ func (h *Handler) credentialOf(r *http.Request) credential {
 			return cred
 		}
 	}
-	if key, ok := h.cookie.key(r); ok {
+	if key, ok := h.cookie.key(arrived.cookie); ok {
 		return credential{key: key, source: fromCookie}
 	}
 	return credential{}
@@ -91,14 +94,37 @@ func decodeBasic(field string) (pair string, strict bool) {
 	return "", false
 }
 
+// arrivedVar is the request variable that holds the fields in which keys may
+// be, as they arrived: a gate hides them from the upstream, also where it does
+// not protect the request itself, and the next gate has to find its own.
+const arrivedVar = "device_auth.arrived"
+
+type secretFields struct{ authorization, cookie []string }
+
+// String keeps them out of whatever prints request variables.
+func (secretFields) String() string { return "" }
+
+// arrivedWith are these fields of a request.
+func arrivedWith(r *http.Request) secretFields {
+	if hidden, ok := caddyhttp.GetVar(r.Context(), arrivedVar).(secretFields); ok {
+		return hidden
+	}
+	return secretFields{authorization: r.Header["Authorization"], cookie: r.Header["Cookie"]}
+}
+
 // hideCredentials takes our cookie and our keys off the request: also where it
 // is not protected, since a browser sends its cookie everywhere.
 func (h *Handler) hideCredentials(r *http.Request) {
+	arrived := arrivedWith(r)
+	changed := false
 	for _, field := range r.Header["Authorization"] {
 		if parseAuthorization(field).source != noCredential {
 			delete(r.Header, "Authorization")
+			changed = true
 			break
 		}
 	}
-	h.cookie.hide(r.Header)
+	if h.cookie.hide(r.Header) || changed {
+		caddyhttp.SetVar(r.Context(), arrivedVar, arrived)
+	}
 }

@@ -79,7 +79,7 @@ func TestCookieForms(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := newRequest(t, "/", nil)
 			r.Header["Cookie"] = row.fields
-			got, found := c.key(r)
+			got, found := c.key(r.Header["Cookie"])
 			if found != row.found || (found && got.Reveal() != key) {
 				t.Errorf("found: %t, want %t", found, row.found)
 			}

@@ -4,9 +4,11 @@ package caddydevice
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +21,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
-	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 )
 
 func init() {
@@ -29,6 +30,10 @@ func init() {
 // troubleEvery is how often the log repeats what every request meets while the
 // identity provider or the store is in trouble.
 const troubleEvery = 10 * time.Second
+
+// maxDuration is more than any session needs, and far from what would overflow
+// a date.
+const maxDuration = 10 * 365 * 24 * time.Hour
 
 // Handler lets a request pass only once a person has approved it by the OAuth
 // 2.0 device authorization grant (RFC 8628). A client that is not signed in
@@ -52,6 +57,14 @@ const troubleEvery = 10 * time.Second
 // and the request headers of `upstream_headers`, which no client can set,
 // change or remove. The session key never reaches the upstream.
 //
+// Several handlers on one site (a host) with the same issuer and client id are
+// one gate: the first that matches a request asks who it is, and each later one
+// that matches adds its `upstream_headers`. All other settings must be equal.
+// Handlers for different identity providers on one host need a `path_prefix`
+// and a cookie (`session`) each. Handlers of different sites that share issuer
+// and client id share the provider's settings, but nobody's session: that is
+// for one site.
+//
 // An identity provider that is out of reach, or a store, answers 503: nobody
 // gets in by a fault, and nobody is signed out by one.
 type Handler struct {
@@ -59,33 +72,18 @@ type Handler struct {
 	// gateway's own paths do not depend on it.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
-	// The identity provider's issuer URL, exactly as it names itself.
-	// Required.
-	Issuer string `json:"issuer,omitempty"`
+	// The identity provider's settings, with these keys: unless a provider of
+	// the app is named, issuer and client_id are required.
+	Provider
 
-	// The id under which this gateway is registered at the identity provider.
-	// Required.
-	ClientID string `json:"client_id,omitempty"`
+	// The name of one of the app's providers, in place of the keys of Provider:
+	// together they are a mistake. Default: none.
+	ProviderName string `json:"provider,omitempty"`
 
-	// The client's secret, for a confidential client. Use a placeholder like
-	// {env.CLIENT_SECRET} or {file./run/secrets/client} to keep it out of the
-	// configuration.
-	ClientSecret string `json:"client_secret,omitempty"`
-
-	// How the client authenticates: auto, none, basic or post. Default: auto,
-	// which is none without a secret, else what the identity provider lists.
-	ClientAuth string `json:"client_auth,omitempty"`
-
-	// The scopes to ask for; openid must be among them. Default: openid, and
-	// what the identity provider lists of profile, email and offline_access.
-	Scopes []string `json:"scopes,omitempty"`
-
-	// Whether a code challenge goes with each sign-in (RFC 7636): auto, on or
-	// off. Default: auto, which is on where the identity provider names S256.
-	PKCE string `json:"pkce,omitempty"`
-
-	// How long one request to the identity provider may take. Default: 10s.
-	IdPTimeout caddy.Duration `json:"idp_timeout,omitempty"`
+	// The signature algorithms that an ID token may have, out of RS256, RS384,
+	// RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA. Default: all
+	// of these.
+	Algorithms []string `json:"algorithms,omitempty"`
 
 	// How far this clock and the identity provider's may be apart. Default:
 	// 30s; at most 5m.
@@ -95,7 +93,7 @@ type Handler struct {
 	// matches. Default: everybody.
 	StartRaw caddyhttp.RawMatcherSets `json:"start,omitempty" caddy:"namespace=http.matchers"`
 
-	// Bounds for one client of this gate.
+	// Bounds for one client of this gate. Default: those below.
 	Limits *Limits `json:"limits,omitempty"`
 
 	// What the upstream sees of who is signed in: header names, and the claim
@@ -108,19 +106,26 @@ type Handler struct {
 	// How long a session lives.
 	Session *SessionConfig `json:"session,omitempty"`
 
-	// The https URL under which clients reach this site, where that is not
-	// what this server sees: TLS ends in front of Caddy. Default: the
-	// request's own scheme and host.
+	// The URL under which clients reach this site, where that is not what this
+	// server sees: TLS ends in front of Caddy. https:// and a host, and a port
+	// if need be. Default: the request's own scheme and host, if this server
+	// is for that host.
 	PublicURL string `json:"public_url,omitempty"`
 
-	// Where the gateway's own paths begin. Default: /.device
+	// Where the gateway's own paths begin: letters, digits and - . _ ~ / only.
+	// Inside a handle or route block with a path matcher it must lie within
+	// that. Default: /.device
 	PathPrefix string `json:"path_prefix,omitempty"`
 
 	// Lets the session cookie cross a network unencrypted, on a server
-	// without TLS. DANGER: who reads the traffic is signed in as well.
+	// without TLS. Servers with TLS, with public_url, on loopback, or for
+	// localhost alone do not need it. DANGER: who reads the traffic is signed
+	// in as well. Default: false, and such a server is refused.
 	InsecureCookie bool `json:"insecure_cookie,omitempty"`
 
-	resolved   idp.Config // with placeholders replaced
+	resolved   idp.Config // of the provider, with placeholders replaced
+	params     []paramTemplate
+	settings   map[string]any // what gates that are one must agree on
 	matchers   caddyhttp.MatcherSets
 	starters   caddyhttp.MatcherSets
 	logger     *zap.Logger
@@ -143,12 +148,12 @@ type Limits struct {
 	// 1m.
 	Starts *Rate `json:"starts,omitempty"`
 
-	// The longest life of a code, whatever the identity provider says.
-	// Default: 10m.
+	// The longest life of a code, whatever the identity provider says: between
+	// 1m and 1h. Default: 10m.
 	Code caddy.Duration `json:"code,omitempty"`
 }
 
-// Rate is a number of things in a time.
+// Rate is a number of things, at most 1000000, in a time.
 type Rate struct {
 	Count int            `json:"count"`
 	Per   caddy.Duration `json:"per"`
@@ -160,11 +165,12 @@ type SessionConfig struct {
 	// it is sent over TLS only. Default: device_auth
 	Cookie string `json:"cookie,omitempty"`
 
-	// A session that no request used for so long is over. Default: 12h.
+	// A session that no request used for so long is over. At least 1s.
+	// Default: 12h.
 	Idle caddy.Duration `json:"idle,omitempty"`
 
-	// The longest life of a session, however much it is used. Default: 720h
-	// (30 days).
+	// The longest life of a session, however much it is used. At least 1s, at
+	// most 3650d. Default: 30d.
 	Lifetime caddy.Duration `json:"lifetime,omitempty"`
 }
 
@@ -180,26 +186,44 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // out of reach does not keep Caddy from starting.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	appIface, err := ctx.App("device_auth")
+	if err != nil {
+		return fmt.Errorf("getting device_auth app: %w", err)
+	}
+	h.app = appIface.(*App)
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if err := h.provision(ctx, server); err != nil {
+		return fmt.Errorf("device_auth%s: %w", placeOf(server), err)
+	}
+	return nil
+}
+
+// provision returns mistakes without saying where: Provision does.
+func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 	h.setDefaults()
 	if err := h.resolvePlaceholders(); err != nil {
+		return err
+	}
+	var err error
+	if h.settings, err = h.settingsInCommon(); err != nil {
 		return err
 	}
 	if err := h.loadMatchers(ctx); err != nil {
 		return err
 	}
-	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	h.unloaded = closing(ctx, server)
 	h.trouble = &rate.Sometimes{First: 3, Interval: troubleEvery}
 	h.faults = &rate.Sometimes{First: 3, Interval: troubleEvery}
 	if err := h.provisionHTTP(server); err != nil {
 		return err
 	}
-	appIface, err := ctx.App("device_auth")
+	provider, err := h.provider(h.app)
 	if err != nil {
-		return fmt.Errorf("getting device_auth app: %w", err)
+		return err
 	}
-	h.app = appIface.(*App)
-	h.engine, err = h.app.engineFor(h.resolved)
+	provider.ClockSkew, provider.Algorithms = time.Duration(h.ClockSkew), h.Algorithms
+	h.resolved, h.params = provider.Config, provider.params
+	h.engine, err = h.app.engineFor(provider, placeOf(server))
 	return err
 }
 
@@ -242,35 +266,25 @@ func defaultTo[T comparable](field *T, value T) {
 	}
 }
 
-// resolvePlaceholders replaces {env.…} and {file.…} once. One that is unset,
-// or that only a request could fill, is a mistake. What comes of it is kept
-// apart from the configuration, which Caddy may show or log.
+// resolvePlaceholders replaces {env.…} and {file.…} in the handler's own
+// settings; the provider's are its own business.
 func (h *Handler) resolvePlaceholders() error {
-	repl := caddy.NewReplacer()
-	var err error
-	resolve := func(key, value string) string {
-		text, failed := repl.ReplaceOrErr(value, true, true)
-		if failed != nil && err == nil {
-			err = fmt.Errorf("device_auth: %s: %w; set it, or write the value itself", key, failed)
-		}
-		return text
+	r := newResolver()
+	h.PublicURL = r.text("public_url", h.PublicURL)
+	h.PathPrefix = r.text("path_prefix", h.PathPrefix)
+	h.Session.Cookie = r.text("session cookie", h.Session.Cookie)
+	headers := make(map[string]string, len(h.UpstreamHeaders))
+	for _, name := range slices.Sorted(maps.Keys(h.UpstreamHeaders)) {
+		headers[name] = r.text("upstream_headers "+name, h.UpstreamHeaders[name])
 	}
-	h.resolved = idp.Config{
-		Issuer: resolve("issuer", h.Issuer), ClientID: resolve("client_id", h.ClientID),
-		ClientSecret: secret.String(resolve("client_secret", h.ClientSecret)), ClientAuth: resolve("client_auth", h.ClientAuth),
-		PKCE:    resolve("pkce", h.PKCE),
-		Timeout: time.Duration(h.IdPTimeout), ClockSkew: time.Duration(h.ClockSkew),
-	}
-	for _, scope := range h.Scopes {
-		h.resolved.Scopes = append(h.resolved.Scopes, resolve("scopes", scope))
-	}
-	h.PublicURL = resolve("public_url", h.PublicURL)
-	return err
+	h.UpstreamHeaders = headers
+	return r.err
 }
 
 // MarshalLogObject keeps a secret that is written into the configuration out
 // of Caddy's trace log.
 func (h *Handler) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("provider", h.ProviderName)
 	enc.AddString("issuer", h.Issuer)
 	enc.AddString("client_id", h.ClientID)
 	return nil
@@ -287,10 +301,10 @@ func (h *Handler) loadMatchers(ctx caddy.Context) error {
 		}
 		sets, err := ctx.LoadModule(h, m.field)
 		if err != nil {
-			return fmt.Errorf("device_auth: loading matchers: %w", err)
+			return fmt.Errorf("loading matchers: %w", err)
 		}
 		if err := m.into.FromInterface(sets); err != nil {
-			return fmt.Errorf("device_auth: loading matchers: %w", err)
+			return fmt.Errorf("loading matchers: %w", err)
 		}
 	}
 	return nil
@@ -322,19 +336,42 @@ func (h *Handler) provisionHTTP(server *caddyhttp.Server) error {
 }
 
 func (h *Handler) checkValues() error {
-	switch {
-	case h.resolved.Issuer == "":
-		return errors.New("device_auth: issuer is missing: write the identity provider's issuer URL")
-	case h.Limits.Code < caddy.Duration(time.Minute) || h.Limits.Code > caddy.Duration(time.Hour):
-		return fmt.Errorf("device_auth: limits code %s: must be between 1m and 1h", time.Duration(h.Limits.Code))
-	case h.Limits.Starts.Count < 1 || h.Limits.Starts.Per <= 0:
-		return errors.New("device_auth: limits starts: needs a number of at least 1 and a positive time")
-	case h.Session.Idle < 0 || h.Session.Lifetime < 0:
-		return errors.New("device_auth: session idle and lifetime must be positive")
-	case !validPrefix(h.PathPrefix):
-		return fmt.Errorf("device_auth: path_prefix %q: must start with /, not end with one, and be plain: letters, digits, and - . _ ~ /", h.PathPrefix)
+	if err := h.Limits.Starts.check(); err != nil {
+		return fmt.Errorf("limits starts %w", err)
+	}
+	for _, d := range []struct {
+		key         string
+		value       caddy.Duration
+		least, most time.Duration
+	}{
+		{"limits code", h.Limits.Code, time.Minute, time.Hour},
+		{"session idle", h.Session.Idle, time.Second, maxDuration},
+		{"session lifetime", h.Session.Lifetime, time.Second, maxDuration},
+	} {
+		if v := time.Duration(d.value); v < d.least || v > d.most {
+			return fmt.Errorf("%s %s: must be between %s and %s", d.key, span(v), span(d.least), span(d.most))
+		}
+	}
+	if !validPrefix(h.PathPrefix) {
+		return fmt.Errorf("path_prefix %q: must start with /, not end with one, and be plain: letters, digits, and - . _ ~ /", h.PathPrefix)
 	}
 	return nil
+}
+
+// span writes a duration as it would be written in the configuration.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d != 0 && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // Interface guards

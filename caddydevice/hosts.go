@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,12 +28,10 @@ type hostPolicy struct {
 func newHostPolicy(server *caddyhttp.Server, publicURL string) (hostPolicy, error) {
 	var p hostPolicy
 	if publicURL != "" {
-		u, err := url.Parse(publicURL)
-		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return p, fmt.Errorf("device_auth: public_url %q: must be https:// and a host, with nothing after it", publicURL)
+		var err error
+		if p.public, p.site, err = parsePublicURL(publicURL); err != nil {
+			return p, err
 		}
-		p.site = strings.ToLower(u.Hostname())
-		p.public = "https://" + strings.ToLower(u.Host)
 	}
 	if server == nil {
 		return p, nil
@@ -47,6 +46,30 @@ func newHostPolicy(server *caddyhttp.Server, publicURL string) (hostPolicy, erro
 		p.local = p.local && isLocalHost(host)
 	}
 	return p, nil
+}
+
+// parsePublicURL returns the origin as a browser writes it (RFC 6454 §6.2),
+// since it is compared with what browsers send, and its host.
+func parsePublicURL(raw string) (origin, host string, err error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return "", "", fmt.Errorf("public_url %q: must be https:// and a host, with nothing after it", raw)
+	}
+	host = strings.ToLower(u.Hostname())
+	if !wellFormedHost(host) {
+		return "", "", fmt.Errorf("public_url %q: the host must be a name in ASCII (xn--… for others) or an address, as browsers send it", raw)
+	}
+	origin = "https://" + host
+	if strings.Contains(host, ":") {
+		origin = "https://[" + host + "]"
+	}
+	if port := u.Port(); port != "" && port != "443" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return "", "", fmt.Errorf("public_url %q: the port must be between 1 and 65535", raw)
+		}
+		origin += ":" + port
+	}
+	return origin, host, nil
 }
 
 // hostsOf returns the hosts that a route is for, nil where it is for any.

@@ -5,6 +5,7 @@ package caddydevice
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -68,5 +69,25 @@ func TestSiteOf(t *testing.T) {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
+	}
+}
+
+// TestPublicURL: what is compared with a browser's Origin is written like one.
+func TestPublicURL(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://api.example.com": "https://api.example.com", "https://api.example.com/": "https://api.example.com", "https://API.Example.com": "https://api.example.com",
+		"https://api.example.com:443": "https://api.example.com", "https://api.example.com:": "https://api.example.com", "https://api.example.com:8443": "https://api.example.com:8443",
+		"https://[2001:DB8::1]:8443": "https://[2001:db8::1]:8443", "https://[::1]": "https://[::1]", "https://192.0.2.1": "https://192.0.2.1",
+		"http://api.example.com": "", "https://": "", "https://:443": "", "api.example.com": "", "https://u:p@api.example.com": "", "https://api.example.com/x": "",
+		"https://api.example.com?": "", "https://api.example.com?x": "", "https://api.example.com#x": "", "https://bücher.example": "", "https://api.example.com.": "",
+		"https://api.example.com:0": "", "https://api.example.com:65536": "", "https://api.example.com:x": "", "https://*.example.com": "", "https://[fe80::1%25eth0]": "",
+	} {
+		p, err := newHostPolicy(nil, raw)
+		if p.public != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v, want %q", raw, p.public, err, want)
+		}
+		if err != nil && !strings.Contains(err.Error(), "public_url") {
+			t.Errorf("%s: %v", raw, err)
+		}
 	}
 }

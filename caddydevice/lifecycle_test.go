@@ -218,6 +218,15 @@ func TestPlainHTTP(t *testing.T) {
 		{name: "http on localhost", address: "http://localhost:8080"},
 		{name: "http on a loopback address", address: "http://127.0.0.1:8080"},
 		{name: "http, bound to loopback", address: "http://kiosk.lan:8080", global: "default_bind 127.0.0.1"},
+		{name: "http on ::1", address: "http://[::1]:8080"},
+		{name: "http on a name below localhost", address: "http://api.localhost:8080"},
+		{name: "http on localhost in capitals", address: "http://LOCALHOST:8080"},
+		{name: "http, like localhost", address: "http://localhost.example.com:8080", refused: true},
+		{name: "http, like a loopback address", address: "http://127.0.0.1.example.com:8080", refused: true},
+		{name: "http, bound to both loopback addresses", address: "http://kiosk.lan:8080", global: "default_bind 127.0.0.1 [::1]"},
+		{name: "http, bound to loopback and another", address: "http://kiosk.lan:8080", global: "default_bind 127.0.0.1 192.0.2.1", refused: true},
+		{name: "http, bound to a unix socket", address: "http://kiosk.lan", global: "default_bind unix//run/kiosk", refused: true},
+		{name: "port, bound to loopback", address: ":8080", global: "default_bind 127.0.0.1"},
 		{name: "localhost and another", address: "http://localhost:8080, http://kiosk.lan:8080", refused: true},
 		{name: "other cookie", address: "https://api.example.com", lines: "session {\n cookie kiosk\n }"},
 	} {
@@ -286,13 +295,13 @@ func TestSeveralGates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range []struct{ name, first, second, want, address string }{
-		{name: "two clients, one cookie, any host", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "share the cookie", address: ":" + port},
+		{name: "two clients, one cookie, any host", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "shares the cookie", address: ":" + port},
 		{name: "one gate, two routes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n upstream_headers {\n X-Sub sub\n }"},
 		{name: "one gate, two prefixes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n path_prefix /x", want: "differ in path_prefix"},
 		{name: "one gate, two lifetimes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n session {\n lifetime 1d\n }", want: "differ in session"},
 		{name: "one gate, two scopes", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id gate\n scopes openid", want: "make these lines equal"},
-		{name: "two clients, one cookie", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "share the cookie"},
-		{name: "two clients, one prefix", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n session {\n cookie other\n }", want: "share the path"},
+		{name: "two clients, one cookie", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x", want: "shares the cookie"},
+		{name: "two clients, one prefix", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n session {\n cookie other\n }", want: "shares the path"},
 		{name: "two clients, apart", first: "issuer ISSUER\n client_id gate", second: "issuer ISSUER\n client_id other\n path_prefix /x\n session {\n cookie other\n }"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -4,39 +4,45 @@
 package caddydevice
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // checkSites refuses gates of one site that would take each other's sign-ins
-// away. Top-level routes of a server are of one site where they are for a host
-// in common, or for any host.
+// away. Routes of a server are of one site where they are for a host in
+// common, or for any host. Those of different servers share the cookies of
+// such a host, since cookies know no ports (RFC 6265 §8.5).
 func checkSites(httpApp *caddyhttp.App) error {
-	type placed struct {
-		gate  *Handler
-		hosts []string // nil: any
+	var all []placedGate
+	for _, name := range slices.Sorted(maps.Keys(httpApp.Servers)) {
+		server := httpApp.Servers[name]
+		for _, gate := range gatesIn(server, server.Routes, nil, 0) {
+			gate.server, gate.at = name, place(name, server.Listen, gate.hosts)
+			all = append(all, gate)
+		}
 	}
-	for name, server := range httpApp.Servers {
-		var all []placed
-		for _, route := range server.Routes {
-			hosts := hostsOf(route.MatcherSets)
-			for _, gate := range gatesIn(caddyhttp.RouteList{route}) {
-				for _, other := range all {
-					if !oneSite(hosts, other.hosts) {
-						continue
-					}
-					if err := other.gate.besides(gate); err != nil {
-						return fmt.Errorf("server %s: device_auth: %w", name, err)
-					}
-				}
-				all = append(all, placed{gate, hosts})
+	for i, one := range all {
+		for _, other := range all[:i] {
+			if err := other.besides(one); err != nil {
+				return fmt.Errorf("device_auth%s: %w", one.at, err)
 			}
 		}
 	}
 	return nil
+}
+
+// placedGate is a gate, the hosts that it is for, nil for any, and its server.
+type placedGate struct {
+	*Handler
+	hosts  []string
+	server string
+	at     string
 }
 
 func oneSite(a, b []string) bool {
@@ -46,50 +52,109 @@ func oneSite(a, b []string) bool {
 	return slices.ContainsFunc(a, func(host string) bool { return slices.Contains(b, host) })
 }
 
-// gatesIn finds the handlers of a route and of the routes inside it.
-func gatesIn(routes caddyhttp.RouteList) []*Handler {
-	var found []*Handler
+// maxDepth is how deep routes may lie in each other: named routes can invoke
+// themselves.
+const maxDepth = 32
+
+// gatesIn finds the handlers of routes and of the routes inside them, named
+// ones included. A route without hosts of its own is for those of the one
+// around it.
+func gatesIn(server *caddyhttp.Server, routes caddyhttp.RouteList, around []string, depth int) []placedGate {
+	if depth > maxDepth {
+		return nil
+	}
+	var found []placedGate
 	for _, route := range routes {
+		hosts := hostsOf(route.MatcherSets)
+		if hosts == nil {
+			hosts = around
+		}
 		for _, handler := range route.Handlers {
 			switch h := handler.(type) {
 			case *Handler:
-				found = append(found, h)
+				found = append(found, placedGate{Handler: h, hosts: hosts})
 			case *caddyhttp.Subroute:
-				found = append(found, gatesIn(h.Routes)...)
+				found = append(found, gatesIn(server, h.Routes, hosts, depth+1)...)
+			case *caddyhttp.Invoke:
+				if named := server.NamedRoutes[h.Name]; named != nil {
+					found = append(found, gatesIn(server, caddyhttp.RouteList{*named}, hosts, depth+1)...)
+				}
 			}
 		}
 	}
 	return found
 }
 
-// besides reports why two gates cannot be on one site. Those of the same
-// issuer and client are one gate: the first that matches a request identifies,
-// so they must agree on how. Those of different ones need cookies and paths of
-// their own.
-func (h *Handler) besides(other *Handler) error {
-	if h.engine != other.engine {
-		switch {
-		case h.cookie.name == other.cookie.name:
-			return fmt.Errorf("two gates for different identity providers share the cookie %s: give one of them another name (session cookie)", h.cookie.name)
-		case h.PathPrefix == other.PathPrefix:
-			return fmt.Errorf("two gates for different identity providers share the path %s: give one of them another (path_prefix)", h.PathPrefix)
-		}
+// mayDiffer are the settings that each gate of one site has for itself. Those
+// of the provider are compared where gates come to share it.
+var mayDiffer = append([]string{"match", "upstream_headers", "provider"}, providerKeys()...)
+
+// settingsInCommon are all other settings, by their JSON keys: a new one is
+// among them without further ado. They are taken before Caddy clears the
+// matchers' source.
+func (h *Handler) settingsInCommon() (map[string]any, error) {
+	var settings map[string]any
+	raw, err := json.Marshal(h)
+	if err == nil {
+		err = json.Unmarshal(raw, &settings)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the settings: %w", err)
+	}
+	for _, key := range mayDiffer {
+		delete(settings, key)
+	}
+	return settings, nil
+}
+
+// besides reports why two gates cannot be side by side. On one site, those of
+// the same issuer and client are one gate: the first that matches a request
+// identifies, so they must agree on how. Those of different ones need cookies
+// and paths of their own.
+func (g placedGate) besides(other placedGate) error {
+	sameServer := g.server == other.server
+	switch {
+	case !oneSite(g.hosts, other.hosts) || !sameServer && g.hosts == nil:
+		return nil
+	case g.engine != other.engine && g.cookie.name == other.cookie.name:
+		return fmt.Errorf("it shares the cookie %s with the gate%s, which is for another identity provider: give one of them another name (session cookie)", g.cookie.name, g.at)
+	case !sameServer:
+		return nil
+	case g.engine != other.engine && g.PathPrefix == other.PathPrefix:
+		return fmt.Errorf("it shares the path %s with the gate%s, which is for another identity provider: give one of them another (path_prefix)", g.PathPrefix, g.at)
+	case g.engine != other.engine:
 		return nil
 	}
-	for _, setting := range []struct {
-		name      string
-		one, both any
-	}{
-		{"path_prefix", h.PathPrefix, other.PathPrefix},
-		{"session", h.Session, other.Session},
-		{"limits", h.Limits, other.Limits},
-		{"public_url", h.PublicURL, other.PublicURL},
-		{"insecure_cookie", h.InsecureCookie, other.InsecureCookie},
-		{"start", h.StartRaw, other.StartRaw},
-	} {
-		if !reflect.DeepEqual(setting.one, setting.both) {
-			return fmt.Errorf("two gates with the same issuer and client_id on one site differ in %s: they are one gate, so make that equal", setting.name)
+	keys := maps.Clone(g.settings)
+	maps.Copy(keys, other.settings)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if !reflect.DeepEqual(g.settings[key], other.settings[key]) {
+			return fmt.Errorf("two gates with the same issuer %q and client_id %q on one site differ in %s: they are one gate, so make that equal",
+				g.resolved.Issuer, g.resolved.ClientID, key)
 		}
 	}
 	return nil
+}
+
+// placeOf says where a gate is that is being provisioned.
+func placeOf(server *caddyhttp.Server) string {
+	if server == nil {
+		return ""
+	}
+	for _, route := range server.Routes {
+		// Caddy clears this once a route's handlers are loaded
+		if route.HandlersRaw != nil {
+			return place(server.Name(), server.Listen, hostsOf(route.MatcherSets))
+		}
+	}
+	return place(server.Name(), server.Listen, nil)
+}
+
+// place names a site as an operator would look for it.
+func place(name string, listen, hosts []string) string {
+	at := strings.Join(listen, ", ")
+	if len(hosts) == 0 {
+		return fmt.Sprintf(" on server %s (listening on %s)", name, at)
+	}
+	return fmt.Sprintf(" on %s (server %s, listening on %s)", strings.Join(hosts, ", "), name, at)
 }

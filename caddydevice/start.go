@@ -67,7 +67,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 		return nil, key, false, h.limited(w, r, detail, wait)
 	}
 	defer h.app.begun.Add(-1)
-	login, err := h.engine.keeper.Client().Authorize(r.Context())
+	login, err := h.engine.keeper.Client().Authorize(r.Context(), h.paramsFor(r)...)
 	if err != nil {
 		return nil, key, false, h.notStarted(w, r, err)
 	}

@@ -46,13 +46,13 @@ func newUpstreamHeaders(cfg map[string]string) (*upstreamHeaders, error) {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		switch {
 		case !httpguts.ValidHeaderFieldName(name) || strings.ContainsAny(name, "_."):
-			return nil, fmt.Errorf("device_auth: upstream_headers: %q is not a header name: use letters, digits and hyphens", name)
+			return nil, fmt.Errorf("upstream_headers: %q is not a header name: use letters, digits and hyphens", name)
 		case slices.Contains(ownHeaders, canonical) || strings.HasPrefix(canonical, "Sec-"):
-			return nil, fmt.Errorf("device_auth: upstream_headers: %s cannot hold a claim: it has a meaning of its own; choose another name, like Remote-User", canonical)
+			return nil, fmt.Errorf("upstream_headers: %s cannot hold a claim: it has a meaning of its own; choose another name, like Remote-User", canonical)
 		case path == "":
-			return nil, fmt.Errorf("device_auth: upstream_headers: %s needs a claim", canonical)
+			return nil, fmt.Errorf("upstream_headers: %s needs a claim", canonical)
 		case u.index(canonical) >= 0:
-			return nil, fmt.Errorf("device_auth: upstream_headers: %s is there twice", canonical)
+			return nil, fmt.Errorf("upstream_headers: %s is there twice", canonical)
 		}
 		u.headers = append(u.headers, upstreamHeader{name: canonical, path: path})
 		u.lengths[len(canonical)] = true

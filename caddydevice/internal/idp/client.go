@@ -23,6 +23,14 @@ type Config struct {
 	// Issuer is the identity provider's issuer identifier, compared byte for
 	// byte with what it says of itself (OpenID Connect Discovery §4.3).
 	Issuer string
+	// Discovery is the address of the discovery document, where that is not
+	// <Issuer>/.well-known/openid-configuration. Its issuer must be Issuer all
+	// the same.
+	Discovery string
+	// Endpoints that are set count in place of those of the discovery
+	// document. With all of them, and without Discovery, that is not asked
+	// for.
+	Endpoints Endpoints
 	// ClientID and ClientSecret are this gateway's at the identity provider.
 	// Without a secret the client is public.
 	ClientID     string
@@ -34,6 +42,11 @@ type Config struct {
 	Scopes []string
 	// PKCE is one of [PKCEModes]; "" is "auto".
 	PKCE string
+	// Algorithms are the signature algorithms that an ID token may have, out
+	// of [Algorithms]; none stands for all of those.
+	Algorithms []string
+	// NoCompleteURI leaves verification_uri_complete out of what is shown.
+	NoCompleteURI bool
 	// Timeout bounds each request. Default: 10 s.
 	Timeout time.Duration
 	// ClockSkew is how far this clock and the identity provider's may be
@@ -42,6 +55,10 @@ type Config struct {
 	// Transport replaces the HTTP transport, for tests.
 	Transport http.RoundTripper
 }
+
+// Endpoints are addresses of an identity provider; "" is one that discovery
+// tells.
+type Endpoints struct{ DeviceAuthorization, Token, JWKS string }
 
 // ClientAuthMethods are the values of Config.ClientAuth: "auto" is none
 // without a secret, else basic where the identity provider lists it or lists
@@ -70,17 +87,39 @@ func New(cfg Config) (*Client, error) {
 	if cfg.PKCE == "" {
 		cfg.PKCE = "auto"
 	}
+	if len(cfg.Algorithms) == 0 {
+		cfg.Algorithms = Algorithms
+	}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, http: newHTTPClient(cfg.Timeout, cfg.Transport)}
 	c.discovery.init()
+	if cfg.Discovery == "" && cfg.Endpoints.complete() {
+		c.discovery.good.Store(c.withoutDiscovery())
+	}
 	return c, nil
 }
 
 func (cfg *Config) check() error {
-	if err := checkEndpoint(cfg.Issuer, false); err != nil {
-		return fmt.Errorf("issuer %q: %w", cfg.Issuer, err)
+	if cfg.Issuer == "" {
+		return errors.New("issuer is missing: write the identity provider's issuer URL, exactly as its discovery document has it")
+	}
+	for _, e := range []struct{ name, url string }{
+		{"issuer", cfg.Issuer},
+		{"discovery", cfg.Discovery},
+		{"endpoints device_authorization", cfg.Endpoints.DeviceAuthorization},
+		{"endpoints token", cfg.Endpoints.Token},
+		{"endpoints jwks", cfg.Endpoints.JWKS},
+	} {
+		if err := checkEndpoint(e.url, false); err != nil && e.url != "" {
+			return fmt.Errorf("%s %q: %w", e.name, e.url, err)
+		}
+	}
+	for _, alg := range cfg.Algorithms {
+		if err := CheckAlgorithm(alg); err != nil {
+			return fmt.Errorf("algorithms %w", err)
+		}
 	}
 	switch {
 	case cfg.ClientID == "":
@@ -101,6 +140,19 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("clock_skew %s: must be between 0 and 5m", cfg.ClockSkew)
 	}
 	return nil
+}
+
+// CheckAlgorithm says why a signature algorithm is not among [Algorithms].
+func CheckAlgorithm(alg string) error {
+	switch {
+	case slices.Contains(Algorithms, alg):
+		return nil
+	case strings.EqualFold(alg, "none"):
+		return fmt.Errorf("%q: a token without a signature could be anybody's (RFC 8725 §3.2): choose from %s", alg, strings.Join(Algorithms, ", "))
+	case strings.HasPrefix(strings.ToUpper(alg), "HS"):
+		return fmt.Errorf("%q: whoever can check such a signature can make one (RFC 8725 §2.1): let the identity provider sign with one of %s", alg, strings.Join(Algorithms, ", "))
+	}
+	return fmt.Errorf("%q is none of %s", alg, strings.Join(Algorithms, ", "))
 }
 
 // checkEndpoint accepts an absolute https URL, and a plain http one on

@@ -64,15 +64,17 @@ type deviceAnswer struct {
 	ErrorDescription        json.RawMessage `json:"error_description"`
 }
 
-// Authorize makes a device authorization request. It fails with an
+// Authorize makes a device authorization request; params are sent with it, but
+// never in place of what the client sends itself. It fails with an
 // [UnavailableError] where trying again later makes sense, with a
 // [RefusedError] where it does not.
-func (c *Client) Authorize(ctx context.Context) (DeviceAuthorization, error) {
+func (c *Client) Authorize(ctx context.Context, params ...Param) (DeviceAuthorization, error) {
 	md, err := c.metadata(ctx)
 	if err != nil {
 		return DeviceAuthorization{}, err
 	}
-	form := url.Values{"scope": {c.scope(md)}}
+	form := paramForm(params)
+	form.Set("scope", c.scope(md))
 	verifier := c.challenge(md, form)
 	rep, err := c.postForm(ctx, md, md.DeviceEndpoint, form)
 	if err != nil {
@@ -94,6 +96,9 @@ func (c *Client) Authorize(ctx context.Context) (DeviceAuthorization, error) {
 		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d", rep.status)}
 	case err != nil:
 		return DeviceAuthorization{}, &RefusedError{Reason: "device authorization: " + words(err.Error())}
+	}
+	if c.cfg.NoCompleteURI {
+		ans.VerificationURIComplete = ""
 	}
 	da, err := ans.check()
 	if err != nil {

@@ -5,13 +5,12 @@ package idp
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/coreos/go-oidc/v3/oidc"
 )
 
 const (
@@ -26,6 +25,7 @@ const (
 // metadata is what is used of a discovery document (OpenID Connect Discovery
 // §3, RFC 8414 §2, RFC 8628 §4).
 type metadata struct {
+	Issuer           string   `json:"issuer"`
 	DeviceEndpoint   string   `json:"device_authorization_endpoint"`
 	TokenEndpoint    string   `json:"token_endpoint"`
 	JWKSURI          string   `json:"jwks_uri"`
@@ -35,6 +35,7 @@ type metadata struct {
 
 	keys    *keySet
 	fetched time.Time
+	settled bool // by the configuration alone: there is nothing to ask for
 }
 
 // discovery holds the last good document and when to ask next.
@@ -85,7 +86,7 @@ func (c *Client) metadata(ctx context.Context) (*metadata, error) {
 }
 
 func (md *metadata) fresh() bool {
-	return md != nil && time.Since(md.fetched) < discoveryMaxAge
+	return md != nil && (md.settled || time.Since(md.fetched) < discoveryMaxAge)
 }
 
 // takeTurn waits for the turn to ask; while there is an old document that will
@@ -115,23 +116,28 @@ func (d *discovery) fallback(old *metadata, wait time.Duration, why error) (*met
 	return nil, &UnavailableError{RetryAfter: wait, Err: why}
 }
 
-// discover asks once. go-oidc refuses a document whose issuer is not, byte for
-// byte, the configured one (OpenID Connect Discovery §4.3).
+// discoveryURL is where the document is (OpenID Connect Discovery §4.1).
+func (cfg *Config) discoveryURL() string {
+	if cfg.Discovery != "" {
+		return cfg.Discovery
+	}
+	return strings.TrimSuffix(cfg.Issuer, "/") + "/.well-known/openid-configuration"
+}
+
+// discover asks once. A document whose issuer is not, byte for byte, the
+// configured one is refused (OpenID Connect Discovery §4.3), wherever it is.
+// go-oidc compares with the address that it asks at, which knows no documents
+// elsewhere.
 func (c *Client) discover(ctx context.Context) (*metadata, error) {
-	p, err := oidc.NewProvider(oidc.ClientContext(ctx, c.http), c.cfg.Issuer)
-	var mismatch *oidc.IssuerMismatchError
+	md, err := c.askDiscovery(ctx)
 	switch {
-	case errors.As(err, &mismatch):
-		return nil, fmt.Errorf("issuer is configured as %q, but the identity provider calls itself %q: they must be the same, to the last slash",
-			mismatch.Provided, words(mismatch.Discovered))
 	case err != nil:
 		return nil, fmt.Errorf("discovery: %s", words(withoutURL(err).Error()))
+	case md.Issuer != c.cfg.Issuer:
+		return nil, fmt.Errorf("issuer is configured as %q, but the identity provider calls itself %q: they must be the same, to the last slash",
+			c.cfg.Issuer, words(md.Issuer))
 	}
-	md := new(metadata)
-	if err := p.Claims(md); err != nil {
-		return nil, fmt.Errorf("discovery: %s", words(err.Error()))
-	}
-	if err := c.checkMetadata(md); err != nil {
+	if err := c.useEndpoints(md); err != nil {
 		return nil, err
 	}
 	md.keys = newKeySet(md.JWKSURI, c.http)
@@ -139,19 +145,68 @@ func (c *Client) discover(ctx context.Context) (*metadata, error) {
 	return md, nil
 }
 
-func (c *Client) checkMetadata(md *metadata) error {
+func (c *Client) askDiscovery(ctx context.Context) (*metadata, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.discoveryURL(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	md := new(metadata)
+	return md, reply{status: resp.StatusCode, body: body}.object(md)
+}
+
+// useEndpoints puts the configured endpoints in place and checks the others.
+func (c *Client) useEndpoints(md *metadata) error {
 	needHTTPS := strings.HasPrefix(c.cfg.Issuer, "https:")
-	for _, e := range []struct{ member, url, remedy string }{
-		{"device_authorization_endpoint", md.DeviceEndpoint, "the device authorization grant (RFC 8628) is not offered by this issuer; switch it on there"},
-		{"token_endpoint", md.TokenEndpoint, "without it nobody can sign in"},
-		{"jwks_uri", md.JWKSURI, "without it no ID token can be verified"},
+	for _, e := range []struct {
+		member     string
+		url        *string
+		configured string
+		remedy     string
+	}{
+		{
+			"device_authorization_endpoint", &md.DeviceEndpoint, c.cfg.Endpoints.DeviceAuthorization,
+			"the device authorization grant (RFC 8628) is not offered by this issuer; switch it on there, or set endpoints device_authorization",
+		},
+		{"token_endpoint", &md.TokenEndpoint, c.cfg.Endpoints.Token, "without it nobody can sign in; set endpoints token"},
+		{"jwks_uri", &md.JWKSURI, c.cfg.Endpoints.JWKS, "without it no ID token can be verified; set endpoints jwks"},
 	} {
-		if e.url == "" {
+		if e.configured != "" {
+			*e.url = e.configured // checked when it was configured
+			continue
+		}
+		if *e.url == "" {
 			return fmt.Errorf("discovery: no %s: %s", e.member, e.remedy)
 		}
-		if err := checkEndpoint(e.url, needHTTPS); err != nil {
+		if err := checkEndpoint(*e.url, needHTTPS); err != nil {
 			return fmt.Errorf("discovery: %s %w", e.member, err)
 		}
 	}
 	return nil
+}
+
+func (e Endpoints) complete() bool {
+	return e.DeviceAuthorization != "" && e.Token != "" && e.JWKS != ""
+}
+
+// withoutDiscovery is what the configuration says by itself. What only
+// discovery could tell (scopes, methods) is as if it listed none.
+func (c *Client) withoutDiscovery() *metadata {
+	e := c.cfg.Endpoints
+	return &metadata{
+		Issuer: c.cfg.Issuer, DeviceEndpoint: e.DeviceAuthorization, TokenEndpoint: e.Token, JWKSURI: e.JWKS,
+		keys: newKeySet(e.JWKS, c.http), settled: true,
+	}
 }

@@ -107,7 +107,7 @@ func (c *Client) Verify(ctx context.Context, t Tokens) (*Identity, error) {
 	keys := &erringKeys{keySet: md.keys}
 	tok, err := oidc.NewVerifier(c.cfg.Issuer, keys, &oidc.Config{
 		ClientID:             c.cfg.ClientID,
-		SupportedSigningAlgs: Algorithms,
+		SupportedSigningAlgs: c.cfg.Algorithms,
 		// go-oidc has no leeway for exp of its own
 		Now: func() time.Time { return time.Now().Add(-c.cfg.ClockSkew) },
 	}).Verify(ctx, raw)
