@@ -265,11 +265,15 @@ func member(object map[string]any, name string) map[string]any {
 }
 
 // Validate runs `caddy validate` on a Caddyfile and returns what it wrote; the
-// error says that it refused.
+// error says that it refused. With the Home of a running gate it has that one's
+// data directory.
 func Validate(t testing.TB, o Options) (string, error) {
 	t.Helper()
 	Binary(t)
-	g := &Gate{Home: t.TempDir(), env: o.Env, ports: freePorts(t)}
+	g := &Gate{Home: o.Home, env: o.Env, ports: freePorts(t)}
+	if g.Home == "" {
+		g.Home = t.TempDir()
+	}
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte(o.Caddyfile), 0o600); err != nil {
 		t.Fatal(err)

@@ -123,7 +123,7 @@ func (r *Recorder) AfterTerminal() int {
 }
 
 // Secrets are the secret values seen so far, by kind: client secrets, device
-// codes, user codes and tokens. They are for a search in logs and must not be
+// codes, code verifiers, user codes and tokens. They are for a search in logs and must not be
 // printed.
 func (r *Recorder) Secrets() map[string][]string {
 	r.mu.Lock()
@@ -187,7 +187,7 @@ func (r *Recorder) complete(n *note, status int, answer map[string]any) {
 var (
 	requestSecrets = map[string]string{
 		"client_secret": "client secret", "device_code": "device code", "refresh_token": "refresh token",
-		"token": "token", "client_assertion": "client assertion",
+		"token": "token", "client_assertion": "client assertion", "code_verifier": "code verifier",
 	}
 	answerSecrets = map[string]string{
 		"device_code": "device code", "user_code": "user code", "access_token": "access token",

@@ -3,6 +3,7 @@ package secrecy
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -91,7 +92,7 @@ func (c *Canaries) Search(log string) []string {
 	defer c.mu.Unlock()
 	var found []string
 	for secret, kind := range c.kinds {
-		for form, written := range forms(secret) {
+		for form, written := range Forms(secret) {
 			if at := strings.Index(log, written); at >= 0 {
 				found = append(found, fmt.Sprintf("a %s (%s) in line %d", kind, form, lineOf(log, at)))
 				break
@@ -108,8 +109,8 @@ func (c *Canaries) Search(log string) []string {
 
 func lineOf(log string, at int) int { return strings.Count(log[:at], "\n") + 1 }
 
-// forms are the ways in which a secret may be written.
-func forms(secret string) map[string]string {
+// Forms are the ways in which a secret may be written.
+func Forms(secret string) map[string]string {
 	quoted, err := json.Marshal(secret)
 	if err != nil {
 		quoted = []byte(secret) // strings always marshal
@@ -120,5 +121,6 @@ func forms(secret string) map[string]string {
 		"JSON":        strings.Trim(string(quoted), `"`),
 		"base64":      base64.StdEncoding.EncodeToString([]byte(secret)),
 		"base64url":   base64.RawURLEncoding.EncodeToString([]byte(secret)),
+		"hex":         hex.EncodeToString([]byte(secret)),
 	}
 }
