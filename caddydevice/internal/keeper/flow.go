@@ -261,13 +261,13 @@ func (k *Keeper) settle(f *flow) bool {
 	default:
 		f.lastErr = err
 	}
-	k.release(f)
+	k.release(k.calls, f)
 	return true
 }
 
 // release lets others poll for the sign-in; where that fails, the lease lapses.
-func (k *Keeper) release(f *flow) {
-	ctx, cancel := context.WithTimeout(k.calls, 5*time.Second)
+func (k *Keeper) release(ctx context.Context, f *flow) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	_ = k.cfg.Store.Release(ctx, f.lease(), k.holder)
 }

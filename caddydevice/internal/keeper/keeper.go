@@ -189,7 +189,7 @@ func (k *Keeper) GiveUp(ctx context.Context, s *session.Session) bool {
 	}
 	// where that cannot be written, whoever hears from its client polls on
 	f.lastErr = s.End(ctx, session.Ended, session.CrowdedOut)
-	k.release(f)
+	k.release(ctx, f)
 	k.cfg.Settled(s, Result{Outcome: idp.Expired, Polls: f.polls, Err: f.lastErr})
 	return true
 }
