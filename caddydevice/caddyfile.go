@@ -292,7 +292,11 @@ func parseStore(d *caddyfile.Dispenser, app *App) error {
 	if name == "redis" {
 		return d.Err("store redis is not supported yet: use bolt")
 	}
-	mod, err := caddyfile.UnmarshalModule(d, "device_auth.stores."+name)
+	id := "device_auth.stores." + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return d.Errf("store %s is none that this Caddy has: use bolt or memory, or build Caddy with the module %s", name, id)
+	}
+	mod, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (MemoryStore) OpenStore() (store.Store, error) { return store.NewMemory(), 
 func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
 	if d.NextArg() || d.NextBlock(d.Nesting()) {
-		return d.ArgErr()
+		return d.Errf("store memory: unexpected %q: it takes nothing", d.Val())
 	}
 	return nil
 }
