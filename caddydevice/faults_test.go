@@ -77,6 +77,7 @@ func TestStoreFault(t *testing.T) {
 	before := g.starts()
 	for name, header := range map[string]map[string]string{
 		"bearer": bearer(closed), "jar": g.cookieOf(curlHeaders, closed), "browser": g.cookieOf(browserHeaders, session.NewKey().Reveal()), "fetch": g.cookieOf(fetchHeaders, closed),
+		"new terminal": curlHeaders, "new browser": browserHeaders,
 	} {
 		t.Run(name, func(t *testing.T) { g.fault(g.do(request{target: "/", header: header})) })
 	}

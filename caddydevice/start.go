@@ -62,6 +62,10 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	if left := h.engine.restLeft(); left > 0 {
 		return nil, key, false, h.unavailable(w, r, "idp", left)
 	}
+	// asked first: a sign-in that cannot be kept must not be started, nor count
+	if err := h.engine.table.Ready(r.Context()); err != nil {
+		return nil, key, false, h.fault(w, r, "preparing a new session", err)
+	}
 	detail, wait, ok := h.takeStart(r)
 	if !ok {
 		return nil, key, false, h.limited(w, r, detail, wait)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -42,7 +43,9 @@ type plan struct {
 	// crowded: there are too many secrets to look for each of them in the log;
 	// other scenarios do that.
 	crowded bool
-	tokens  func() // is told of each answer with tokens, before it leaves
+	home    string            // of the gateway; a new one unless set
+	env     map[string]string // for the Caddyfile, besides ISSUER, SECRET and UPSTREAM
+	tokens  func()            // is told of each answer with tokens, before it leaves
 	// answer changes the nth answer to a device authorization request, from 1.
 	answer func(n int, answer map[string]any)
 }
@@ -60,6 +63,7 @@ type stage struct {
 	idp      *idpserver.Server // nil where another provider is behind rec
 	up       *upstream.Server
 	gate     *gate.Gate
+	home     string // of the gateway, if set
 	url      string // of the site that is asked
 	canaries *secrecy.Canaries
 	interval time.Duration
@@ -97,7 +101,10 @@ func newStage(t *testing.T, p plan) *stage {
 	if p.secret == "" {
 		p.secret = s.idp.Secret
 	}
-	s.open(t, p.caddyfile, map[string]string{"ISSUER": s.rec.URL(), "SECRET": p.secret})
+	env := map[string]string{"ISSUER": s.rec.URL(), "SECRET": p.secret}
+	maps.Copy(env, p.env)
+	s.home = p.home
+	s.open(t, p.caddyfile, env)
 	return s
 }
 
@@ -115,7 +122,7 @@ func (s *stage) open(t *testing.T, caddyfile string, env map[string]string) {
 	s.up = upstream.Start(t)
 	t.Cleanup(func() { s.lastLook(t) }) // runs after the gateway has ended
 	env["UPSTREAM"] = s.up.Addr()
-	s.gate = gate.Start(t, gate.Options{Caddyfile: caddyfile, Env: env})
+	s.gate = gate.Start(t, gate.Options{Caddyfile: caddyfile, Env: env, Home: s.home})
 	s.url = s.gate.URL()
 }
 

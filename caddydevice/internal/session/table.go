@@ -71,6 +71,18 @@ type New struct {
 	Idle, Lifetime time.Duration
 }
 
+// Ready fails where the store cannot be asked, so that nothing is begun that it
+// could not keep. It writes nothing: a full disk is not noticed here.
+func (t *Table) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	_, err := t.store.Get(ctx, ID{}.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
 // Create makes a pending session and its key.
 func (t *Table) Create(ctx context.Context, n New) (*Session, Key, error) {
 	key := NewKey()
