@@ -3,6 +3,7 @@ package secrecy_test
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"net/url"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ func TestSearch(t *testing.T) {
 		"URL-encoded": "first\n?x=" + url.QueryEscape(secret),
 		"JSON":        "first\n" + `{"m":"s3cret \"with\" \u0026 + signs"}`,
 		"base64":      "first\nBasic " + base64.StdEncoding.EncodeToString([]byte(secret)),
+		"hex":         "first\n" + hex.EncodeToString([]byte(secret)),
 	}
 	c := secrecy.New()
 	c.Add(t, "client secret", secret, "")
