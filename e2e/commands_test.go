@@ -90,7 +90,7 @@ func TestCommandAdapt(t *testing.T) {
 	}{
 		{"unknown line", siteWith("\t\tisuer x"), []string{"Caddyfile:5", `unrecognized subdirective "isuer"`}},
 		{"not built yet", siteWith("\t\ttransport {\n\t\t}"), []string{"Caddyfile:5", "transport is not supported yet: remove the line"}},
-		{"no number", siteWith("\t\tlimits {\n\t\t\tstarts many 1m\n\t\t}"), []string{"Caddyfile:6", "like: starts 10 1m"}},
+		{"no number", siteWith("\t\tlimits {\n\t\t\tstarts many 1m\n\t\t}"), []string{"Caddyfile:6", "like `starts 10 1m`"}},
 		{"no issuer", strings.Replace(siteWith(""), "issuer https://idp.example.com\n", "\n", 1), []string{"Caddyfile:6", "issuer is missing: add a line like"}},
 		{"no URL", strings.Replace(siteWith(""), "https://idp", "idp", 1), []string{"Caddyfile:3", "must start with https://"}},
 		{"twice", siteWith("\t\tclient_id other"), []string{"Caddyfile:5", "client_id is there twice: keep one"}},
@@ -173,7 +173,7 @@ func TestCommandValidateMistakes(t *testing.T) {
 	t.Parallel()
 	good := siteWith("")
 	for _, tc := range []struct{ name, caddyfile, words string }{
-		{"unset placeholder", siteWith("\t\tclient_secret {env.NOT_SET_ANYWHERE}"), "set it, or write the value itself"},
+		{"unset placeholder", siteWith("\t\tclient_secret {env.NOT_SET_ANYWHERE}"), "set the variable NOT_SET_ANYWHERE for Caddy's process"},
 		{"a code's life", siteWith("\t\tlimits {\n\t\t\tcode 5s\n\t\t}"), "must be between 1m and 1h"},
 		{"prefix", siteWith("\t\tpath_prefix /a/../b/"), "must start with /, not end with one, and be plain"},
 		{"issuer without TLS", strings.Replace(good, "https://idp.example.com", "http://idp.example.com", 1), "https"},

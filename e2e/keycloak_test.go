@@ -103,7 +103,7 @@ func newKeycloakStage(t *testing.T, realm *keycloak.Realm, p keycloakPlan) *keyc
 // clients are the example's two sites, by the kind of their client.
 func (s *keycloakStage) clients() map[string]*keycloakStage {
 	public := *s.stage
-	public.url = "http://localhost:" + s.gate.Port2()
+	public.url = "http://127.0.0.1:" + s.gate.Port2()
 	return map[string]*keycloakStage{
 		"confidential": s,
 		"public":       {stage: &public, realm: s.realm},
