@@ -21,6 +21,10 @@ var ErrUnknown = errors.New("no such session")
 // shardCount spreads the sessions over locks; look-ups only ever read-lock.
 const shardCount = 64
 
+// keepAgain is how long nothing new is begun after the store did not take a
+// session.
+const keepAgain = 5 * time.Second
+
 // loadTries bounds how often a look-up reads anew because the shard changed
 // under it. After that the session is used without being kept.
 const loadTries = 3
@@ -28,11 +32,13 @@ const loadTries = 3
 // Table holds the sessions of one provider (an issuer and a client id) in one
 // store.
 type Table struct {
-	store     store.Store
-	provider  string
-	shards    [shardCount]shard
-	damaged   atomic.Int64
-	stopWatch func()
+	store    store.Store
+	provider string
+	shards   [shardCount]shard
+	damaged  atomic.Int64
+	// lastUnkept is nil while the store takes what it is given.
+	lastUnkept atomic.Pointer[unkept]
+	stopWatch  func()
 }
 
 type shard struct {
@@ -71,9 +77,19 @@ type New struct {
 	Idle, Lifetime time.Duration
 }
 
-// Ready fails where the store cannot be asked, so that nothing is begun that it
-// could not keep. It writes nothing: a full disk is not noticed here.
+// unkept is a session that the store did not take: a full disk can be read, so
+// that only a write shows it.
+type unkept struct {
+	err error
+	at  time.Time
+}
+
+// Ready fails where the store cannot be asked, or did not take a new session a
+// moment ago, so that nothing is begun that it could not keep.
 func (t *Table) Ready(ctx context.Context) error {
+	if last := t.lastUnkept.Load(); last != nil && time.Since(last.at) < keepAgain {
+		return last.err
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	_, err := t.store.Get(ctx, ID{}.String())
@@ -94,8 +110,12 @@ func (t *Table) Create(ctx context.Context, n New) (*Session, Key, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := s.write(ctx, snap); err != nil {
+		if !errors.Is(err, context.Canceled) { // that is the client's doing
+			t.lastUnkept.Store(&unkept{err, time.Now()})
+		}
 		return nil, Key{}, err
 	}
+	t.lastUnkept.Store(nil)
 	s.now.Store(snap)
 	sh := t.shard(s.id)
 	sh.mu.Lock()

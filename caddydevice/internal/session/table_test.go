@@ -87,6 +87,45 @@ func TestStoreThatFailsIsNoUnknownKey(t *testing.T) {
 	})
 }
 
+// TestReady: what the store could not keep is not begun, also where it can be
+// read all the same.
+func TestReady(t *testing.T) {
+	ctx := context.Background()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		want := func(step string, err error) {
+			t.Helper()
+			if got := r.Ready(ctx); !errors.Is(got, err) {
+				t.Errorf("%s: %v, want %v", step, got, err)
+			}
+		}
+		want("at first", nil)
+		r.st.set(func(h *hooked) { h.onPut = func(store.Record) error { return errDown } })
+		want("before a write has failed", nil)
+		if _, _, err := r.Create(ctx, newLogin(Terminal)); !errors.Is(err, errDown) {
+			t.Fatal(err)
+		}
+		want("after it", errDown)
+		time.Sleep(keepAgain)
+		want("when it may be tried again", nil)
+		if _, _, err := r.Create(ctx, newLogin(Terminal)); !errors.Is(err, errDown) {
+			t.Fatal(err)
+		}
+		r.st.set(func(h *hooked) { h.onPut = nil })
+		want("for a while", errDown)
+		r.pending(Terminal)
+		want("after a write that went well", nil)
+		hungUp, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, _, err := r.Create(hungUp, newLogin(Terminal)); err == nil {
+			t.Error("created for nobody")
+		}
+		want("after a client that hung up", nil)
+		r.st.set(func(h *hooked) { h.onGet = func(store.Record, error) (store.Record, error) { return store.Record{}, errDown } })
+		want("while it cannot be read", errDown)
+	})
+}
+
 func TestSlowStoreIsGivenUpOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tab := NewTable(stuck{store.NewMemory()}, provider)
