@@ -174,11 +174,33 @@ func (e *engine) restLeft() time.Duration {
 // is given up for another one.
 const unaskedFor = time.Minute
 
+// roomTries bounds how often makeRoom looks for another sign-in where somebody
+// else was faster.
+const roomTries = 4
+
 // makeRoom gives up the oldest sign-in of the process that nobody asks about,
 // and reports whether there was one.
 func makeRoom(ctx context.Context) bool {
-	var owner *engine
-	var oldest *session.Session
+	for range roomTries {
+		owner, oldest := oldestUnasked()
+		if oldest == nil {
+			return false
+		}
+		if owner.keeper.GiveUp(ctx, oldest) {
+			return true
+		}
+	}
+	return false
+}
+
+func roomCanBeMade() bool {
+	_, oldest := oldestUnasked()
+	return oldest != nil
+}
+
+// oldestUnasked is the oldest sign-in of the process that nobody asks about, and
+// whose it is; nil where there is none.
+func oldestUnasked() (owner *engine, oldest *session.Session) {
 	engines.Range(func(_, val any) bool {
 		e := val.(*engine)
 		if s := e.keeper.Oldest(unaskedFor); s != nil && (oldest == nil || s.Created().Before(oldest.Created())) {
@@ -186,7 +208,7 @@ func makeRoom(ctx context.Context) bool {
 		}
 		return true
 	})
-	return oldest != nil && owner.keeper.GiveUp(ctx, oldest)
+	return owner, oldest
 }
 
 // signInsUnderWay counts them over all engines of the process.

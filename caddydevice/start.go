@@ -75,6 +75,9 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	if err != nil {
 		return nil, key, false, h.notStarted(w, r, err)
 	}
+	if h.app.full() && !makeRoom(r.Context()) {
+		return nil, key, false, h.limited(w, r, "pending", time.Minute)
+	}
 	s, key, err = h.engine.table.Create(r.Context(), h.newSession(r, site, login))
 	if err != nil {
 		return nil, key, false, h.fault(w, r, "keeping a new session", err)
@@ -128,12 +131,18 @@ func (h *Handler) takeStart(r *http.Request) (detail string, wait time.Duration,
 	if wait, ok := take(h.app.starts); !ok {
 		return "", wait, false
 	}
-	if h.app.begun.Add(1)+int64(signInsUnderWay()) > int64(h.app.Limits.Pending) && !makeRoom(r.Context()) {
+	h.app.begun.Add(1)
+	// room is made once the identity provider has said yes
+	if h.app.full() && !roomCanBeMade() {
 		h.app.begun.Add(-1)
 		return "pending", time.Minute, false
 	}
 	return "", 0, true
 }
+
+// full reports whether there are more sign-ins under way, those included that
+// are about to be, than there may be.
+func (a *App) full() bool { return a.begun.Load()+int64(signInsUnderWay()) > int64(a.Limits.Pending) }
 
 // notStarted answers what the identity provider said instead of a code. Its
 // own words are for the log.

@@ -97,6 +97,8 @@ func read[T any](ctx context.Context, b *Bolt, fn func(*bbolt.Tx) (T, error)) (T
 	select {
 	case r := <-done:
 		return r.val, r.err
+	case <-file.gone:
+		return none, b.explain(file, false, "reading", errGone)
 	case <-ctx.Done():
 		return none, ctx.Err()
 	}

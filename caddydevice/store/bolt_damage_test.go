@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,6 +214,73 @@ func TestBoltLosesItsFile(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestBoltLosesItsFileInUse: bbolt panics with its locks taken, and whatever
+// write comes next, or waits meanwhile, must not wait for them for good.
+func TestBoltLosesItsFileInUse(t *testing.T) {
+	for name, meet := range map[string]func(t *testing.T, b *Bolt, cut func()){
+		"by several writes at once": func(t *testing.T, b *Bolt, cut func()) {
+			release := b.held(t)
+			var writes sync.WaitGroup
+			for _, id := range []string{"one", "two"} {
+				writes.Go(func() { wantFailed(t, b.Put(context.Background(), testRecord(id, time.Hour))) })
+			}
+			b.queued(2)
+			cut()
+			release()
+			writes.Wait()
+		},
+		"by a write that the sweep follows": func(t *testing.T, b *Bolt, cut func()) {
+			b.running.Wait()
+			b.swept = time.Time{} // a minute has passed
+			cut()
+			wantFailed(t, b.Put(context.Background(), testRecord("one", time.Hour)))
+		},
+		"by a read beside a write": func(t *testing.T, b *Bolt, cut func()) {
+			file := b.file // as the queue has it
+			cut()
+			_, err := b.Get(context.Background(), "1")
+			wantFailed(t, err)
+			_, err = file.update(func(*bbolt.Tx) error { return nil })
+			wantFailed(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, ctx := NewBolt(filepath.Join(t.TempDir(), "sessions.db")), t.Context()
+			for i := range 100 {
+				if err := b.Put(ctx, testRecord(fmt.Sprint(i), time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			meet(t, b, func() {
+				if err := os.Truncate(b.path, 0); err != nil {
+					t.Skip("not possible here: ", err) // Windows: it is mapped
+				}
+			})
+			if err := os.Remove(b.path); err != nil { // as the error says
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			for b.Put(ctx, testRecord("new", time.Hour)) != nil && ctx.Err() == nil {
+				time.Sleep(openEvery / 10)
+			}
+			if _, err := b.Get(ctx, "new"); err != nil {
+				t.Errorf("once it is away: %v", err)
+			}
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func wantFailed(t *testing.T, err error) {
+	t.Helper()
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
 }
 
 // FuzzDecodeRecord: no bytes make it panic, and what it accepts is what it

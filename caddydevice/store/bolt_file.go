@@ -18,7 +18,8 @@ import (
 type boltFile struct {
 	db    *bbolt.DB
 	file  *os.File
-	fresh bool // it was empty
+	fresh bool          // it was empty
+	gone  chan struct{} // closed when the store has given it up
 }
 
 // prepare looks whether the file is whole, and makes the buckets of a new one.
@@ -57,9 +58,40 @@ func (f *boltFile) view(fn func(*bbolt.Tx) error) (spoiled bool, err error) {
 	return f.run(f.db.View, fn)
 }
 
-// update runs a transaction that writes, and commits it.
+// errGone ends the waiting for a transaction on a file that was given up
+// meanwhile. Nobody knows what became of it.
+var errGone = errors.New("the session database was given up meanwhile")
+
+// update runs a transaction that writes, and commits it. Where a panic in
+// another transaction has left bbolt's locks taken it can never begin, so that
+// nobody waits for it longer than the file is in use: fn must change nothing
+// that its caller reads before update has returned without errGone.
 func (f *boltFile) update(fn func(*bbolt.Tx) error) (spoiled bool, err error) {
-	return f.run(f.db.Update, fn)
+	type result struct {
+		spoiled bool
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		r.spoiled, r.err = f.run(f.db.Update, fn)
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r.spoiled, r.err
+	case <-f.gone:
+		return false, errGone
+	}
+}
+
+func (f *boltFile) isGone() bool {
+	select {
+	case <-f.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // run runs a transaction. spoiled reports that there can be no other one on

@@ -10,7 +10,14 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// where bbolt panics with its locks taken, what waits for them waits for good
+		goleak.IgnoreAnyFunction("go.etcd.io/bbolt.(*DB).beginRWTx"))
+}
 
 func newBolt(t *testing.T) *Bolt {
 	t.Helper()

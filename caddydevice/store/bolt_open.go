@@ -92,6 +92,7 @@ func (b *Bolt) giveUp(f *boltFile, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.file == f {
+		close(f.gone)
 		letGo(f.file) // reads under way need no more than the mapping
 		b.file, b.failed, b.failedAt, b.hopeless = nil, err, time.Now(), hopeless
 	}
@@ -121,12 +122,12 @@ func openBolt(path string, wait time.Duration) (*boltFile, error) {
 	if err := makeDir(filepath.Dir(path)); err != nil {
 		return nil, openError(path, err)
 	}
-	f := new(boltFile)
+	f := &boltFile{gone: make(chan struct{})}
 	err := attempt(func() (err error) {
 		f.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout: wait, FreelistType: bbolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				f.file, f.fresh, err = openPrivate(name, flag, mode)
+				f.file, f.fresh, err = openRegular(name, flag, mode)
 				return f.file, err
 			},
 		})
@@ -142,6 +143,9 @@ func openBolt(path string, wait time.Duration) (*boltFile, error) {
 		return nil, openError(path, err)
 	}
 	spoiled, err := f.prepare()
+	if err == nil {
+		err = f.makePrivate() // not before it is known to be ours
+	}
 	if err == nil {
 		return f, nil
 	}
@@ -173,23 +177,33 @@ func makeDir(dir string) error {
 	return os.Chmod(dir, 0o700) //nolint:gosec // G302: a directory is of no use without x
 }
 
-// openPrivate opens or makes a file that only this user may read. Wider
-// permissions of one that exists are taken back; where that is not possible
-// (somebody else's file), it is not used. On Windows they mean nothing.
-func openPrivate(name string, flag int, mode os.FileMode) (file *os.File, empty bool, err error) {
+// openRegular opens or makes a file, and nothing else that may have a path.
+func openRegular(name string, flag int, mode os.FileMode) (file *os.File, empty bool, err error) {
 	f, err := os.OpenFile(name, flag, mode)
 	if err != nil {
 		return nil, false, err
 	}
 	info, err := f.Stat()
-	if err == nil && info.Mode().Perm() != mode {
-		err = f.Chmod(mode)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no regular file")
 	}
 	if err != nil {
 		_ = f.Close()
 		return nil, false, err
 	}
 	return f, info.Size() == 0, nil
+}
+
+// makePrivate leaves the file to this user alone: wider permissions of one that
+// exists are taken back, whatever the umask or whoever made it. Where that is
+// not possible (somebody else's file), it is not used. On Windows they mean
+// nothing.
+func (f *boltFile) makePrivate() error {
+	info, err := f.file.Stat()
+	if err != nil || info.Mode().Perm() == 0o600 {
+		return err
+	}
+	return f.file.Chmod(0o600)
 }
 
 // emptyAgain undoes what bbolt has written of a new file's first pages before

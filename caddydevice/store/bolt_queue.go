@@ -33,9 +33,15 @@ type write struct {
 	version uint64
 
 	wrote bool // in the last transaction that it was in
-	doubt bool // in one before, which failed
+	doubt bool // whether it is on disk, of a transaction that failed
 	err   error
 	done  chan struct{}
+}
+
+// outcome is what became of a write in a transaction.
+type outcome struct {
+	wrote bool
+	err   error
 }
 
 // write queues a change and waits for it. There is a goroutine for the queue
@@ -93,51 +99,71 @@ func (b *Bolt) writeQueue() {
 			continue
 		}
 		b.commit(file, batch)
-		b.sweepNowAndThen(file)
+		if !file.isGone() {
+			b.sweepNowAndThen(file)
+		}
 	}
 }
 
 // commit makes a batch of changes, or each for itself where they cannot be made
 // together: what is wrong with one must not fail the others.
 func (b *Bolt) commit(file *boltFile, batch []*write) {
+	outcomes, err := b.try(file, batch)
+	for i, w := range batch {
+		if outcomes == nil { // it may still be made
+			w.doubt = true
+			continue
+		}
+		w.wrote, w.err = outcomes[i].wrote, outcomes[i].err
+	}
+	switch {
+	case err == nil, errors.Is(err, errNoWrite):
+		b.settle(batch, nil)
+	case len(batch) == 1, file.isGone():
+		b.settle(batch, err)
+	default:
+		for i := range batch {
+			batch[i].doubt = batch[i].doubt || batch[i].wrote
+			b.commit(file, batch[i:i+1])
+		}
+	}
+}
+
+// try makes a batch of changes in one transaction. There are no outcomes where
+// that was not waited for to its end.
+func (b *Bolt) try(file *boltFile, batch []*write) ([]outcome, error) {
+	outcomes := make([]outcome, len(batch))
 	err := b.update(file, func(tx *bbolt.Tx) error {
 		wrote := false
-		for _, w := range batch {
-			if err := w.apply(tx); err != nil {
+		for i, w := range batch {
+			var err error
+			if outcomes[i], err = w.apply(tx); err != nil {
 				return err
 			}
-			wrote = wrote || w.wrote
+			wrote = wrote || outcomes[i].wrote
 		}
 		if !wrote {
 			return errNoWrite
 		}
 		return nil
 	})
-	switch {
-	case err == nil, errors.Is(err, errNoWrite):
-		b.settle(batch, nil)
-	case len(batch) == 1:
-		b.settle(batch, err)
-	default:
-		for i := range batch {
-			batch[i].doubt = batch[i].wrote
-			b.commit(file, batch[i:i+1])
-		}
+	if errors.Is(err, errGone) {
+		return nil, err
 	}
+	return outcomes, err
 }
 
 // apply makes the change in a transaction. One that nobody waits for any more is
-// left out.
-func (w *write) apply(tx *bbolt.Tx) error {
-	w.wrote = false
-	if w.err = w.ctx.Err(); w.err != nil {
-		return nil
+// left out. After an error the transaction is not to be committed.
+func (w *write) apply(tx *bbolt.Tx) (outcome, error) {
+	if err := w.ctx.Err(); err != nil {
+		return outcome{err: err}, nil
 	}
-	w.wrote, w.err = w.change(tx)
-	if errors.Is(w.err, ErrConflict) {
-		return nil
+	wrote, err := w.change(tx)
+	if errors.Is(err, ErrConflict) {
+		return outcome{err: err}, nil
 	}
-	return w.err
+	return outcome{wrote, err}, err
 }
 
 // settle tells the watchers, then answers. Of a transaction that failed nobody

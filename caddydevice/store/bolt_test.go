@@ -4,6 +4,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -382,5 +383,29 @@ func BenchmarkBoltPut(b *testing.B) {
 			close(work)
 			wg.Wait()
 		})
+	}
+}
+
+// TestBoltForeignFile: what is no session database stays as it is.
+func TestBoltForeignFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ca.crt")
+	content := bytes.Repeat([]byte("certificate "), 4000)
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := store.NewBolt(path)
+	if _, err := b.Get(context.Background(), "a"); err == nil || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(after, content) || runtime.GOOS != "windows" && info.Mode().Perm() != 0o644 {
+		t.Errorf("it was changed: mode %v, %v", info.Mode(), err)
 	}
 }

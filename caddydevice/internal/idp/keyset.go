@@ -53,15 +53,15 @@ type keySet struct {
 
 // fetchedKeys are the keys of one fetch. A nil one has none.
 type fetchedKeys struct {
-	keys    []jose.JSONWebKey
-	fetched time.Time
+	keys  []jose.JSONWebKey
+	asked time.Time // when they were asked for
 }
 
-func (f *fetchedKeys) old() bool { return f != nil && time.Since(f.fetched) >= keyMaxAge }
+func (f *fetchedKeys) old() bool { return f != nil && time.Since(f.asked) >= keyMaxAge }
 
 // usable are the keys, none where they are older than any outage should last.
 func (f *fetchedKeys) usable() []jose.JSONWebKey {
-	if f == nil || time.Since(f.fetched) >= keyMaxStale {
+	if f == nil || time.Since(f.asked) >= keyMaxStale {
 		return nil
 	}
 	return f.keys
@@ -78,6 +78,7 @@ func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 	if err != nil {
 		return nil, errors.New("malformed token")
 	}
+	begun := time.Now()
 	known := k.current(ctx)
 	if payload, ok := verifyWith(known.usable(), jws); ok {
 		return payload, nil
@@ -88,6 +89,9 @@ func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 	}
 	if payload, ok := verifyWith(fresh.usable(), jws); ok {
 		return payload, nil
+	}
+	if fresh.asked.Before(begun) {
+		return nil, fmt.Errorf("%w: they may have changed since they were asked for", ErrTemporary)
 	}
 	return nil, errors.New("no key of the identity provider made this signature")
 }
@@ -179,12 +183,14 @@ func (k *keySet) fetch(ctx context.Context) error {
 	if time.Now().Before(k.nextFetch) {
 		return fmt.Errorf("%w: they were asked for less than %s ago", ErrTemporary, keyCooldown)
 	}
-	k.nextFetch = time.Now().Add(keyCooldown)
-	keys, err := k.ask(ctx)
+	asked := time.Now()
+	k.nextFetch = asked.Add(keyCooldown)
+	// for all who wait, whoever asks
+	keys, err := k.ask(context.WithoutCancel(ctx))
 	if err != nil {
 		return fmt.Errorf("%w: %s", ErrTemporary, words(withoutURL(err).Error()))
 	}
-	k.good.Store(&fetchedKeys{keys: keys, fetched: time.Now()})
+	k.good.Store(&fetchedKeys{keys: keys, asked: asked})
 	return nil
 }
 

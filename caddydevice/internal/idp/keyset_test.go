@@ -344,6 +344,35 @@ func TestKeysInALongOutage(t *testing.T) {
 	})
 }
 
+// TestRotationDuringAFetch: a set that was asked for before a key was published
+// says nothing about that key.
+func TestRotationDuringAFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newClient(t, p)
+		if _, err := verify(c, p.IDToken(nil)); err != nil {
+			t.Fatal(err)
+		}
+		old := p.Keys() // as it is before the rotation
+		old.Delay = 5 * time.Second
+		p.Always("/jwks", old)
+		time.Sleep(keyMaxAge)
+		go func() { _, _ = verify(c, p.IDToken(nil)) }()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		p.Rotate("key-2")
+		fresh := p.IDToken(nil)
+		if _, err := verify(c, fresh); !errors.Is(err, ErrTemporary) {
+			t.Errorf("while the old set is on its way: %v", err)
+		}
+		p.Answer("/jwks", nil)
+		time.Sleep(keyCooldown)
+		if _, err := verify(c, fresh); err != nil {
+			t.Errorf("and later: %v", err)
+		}
+	})
+}
+
 // TestOldKeysDoNotBlock: while one call asks for newer keys, the others go on
 // with those that are there.
 func TestOldKeysDoNotBlock(t *testing.T) {

@@ -265,7 +265,7 @@ func (p *Provider) reply(call Call) Reply {
 	case "/.well-known/openid-configuration":
 		return p.discovery()
 	case "/jwks":
-		return p.jwks()
+		return p.Keys()
 	case "/device":
 		return p.device()
 	case "/token":
@@ -286,7 +286,8 @@ func (p *Provider) discovery() Reply {
 	return JSON(http.StatusOK, md)
 }
 
-func (p *Provider) jwks() Reply {
+// Keys is the usual answer with the current key set.
+func (p *Provider) Keys() Reply {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return JSON(http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: p.keyID, Use: "sig", Algorithm: "ES256"}}})

@@ -179,18 +179,25 @@ func (k *Keeper) GiveUp(ctx context.Context, s *session.Session) bool {
 	k.mu.Lock()
 	f, ok := k.flows[s.ID()]
 	if ok = ok && f.index >= 0 && !f.inHand(); ok {
-		heap.Remove(&k.queue, f.index)
-		delete(k.flows, s.ID())
-		k.pending.Add(-1)
+		heap.Remove(&k.queue, f.index) // as a worker takes it
 	}
 	k.mu.Unlock()
 	if !ok {
 		return false
 	}
-	// where that cannot be written, whoever hears from its client polls on
-	f.lastErr = s.End(ctx, session.Ended, session.CrowdedOut)
+	err := s.End(ctx, session.Ended, session.CrowdedOut)
+	k.mu.Lock()
+	if err != nil {
+		f.lastErr = err
+		k.schedule(f, f.next(time.Now()))
+		k.mu.Unlock()
+		return false
+	}
+	delete(k.flows, s.ID())
+	k.mu.Unlock()
+	k.pending.Add(-1)
 	k.release(ctx, f)
-	k.cfg.Settled(s, Result{Outcome: idp.Expired, Polls: f.polls, Err: f.lastErr})
+	k.cfg.Settled(s, Result{Outcome: idp.Expired, Polls: f.polls})
 	return true
 }
 

@@ -183,6 +183,33 @@ func TestGiveUp(t *testing.T) {
 	})
 }
 
+// TestGiveUpThatCannotBeWritten: the sign-in goes on at its pace.
+func TestGiveUpThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, script(idptest.Error(400, "slow_down"), idptest.Pending()))
+		s, _ := r.signIn(5*time.Second, time.Hour)
+		time.Sleep(90 * time.Second)
+		synctest.Wait()
+		r.st.refuse(func(store.Record) error { return errDown })
+		if r.GiveUp(context.Background(), s) {
+			t.Error("given up without a word in the store")
+		}
+		if n := r.Pending(); n != 1 {
+			t.Errorf("%d pending, want 1", n)
+		}
+		r.st.refuse(nil)
+		n := r.polls()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if again := r.polls() - n; again < 1 || again > 2 {
+			t.Errorf("%d polls in two minutes, of one that nobody watches", again)
+		}
+		if !r.GiveUp(context.Background(), s) {
+			t.Error("not given up once it can be written")
+		}
+	})
+}
+
 // TestGiveUpNothingDecided: an approval that could not be written down yet is
 // not thrown away to make room.
 func TestGiveUpNothingDecided(t *testing.T) {

@@ -21,7 +21,7 @@ func TestRunsOut(t *testing.T) {
 		"token before lifetime":      {0, 2 * time.Hour, time.Hour, time.Hour, TokenExpired},
 		"lifetime before token":      {0, 2 * time.Hour, never, 2*time.Hour - time.Minute, LifetimeOver},
 		"lifetime in place of idle":  {never, time.Hour, never, time.Hour - time.Minute, LifetimeOver},
-		"idle":                       {30 * time.Minute, never, never, 30*time.Minute - time.Minute, IdleTooLong},
+		"idle":                       {30 * time.Minute, never, never, 30 * time.Minute, IdleTooLong},
 		"idle longer than the token": {never, never, time.Hour, time.Hour, TokenExpired},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,6 +93,33 @@ func TestUseKeepsFromIdling(t *testing.T) {
 			s.Use()
 		}
 		time.Sleep(time.Hour)
+		r.want(s, Ended, IdleTooLong)
+	})
+}
+
+// TestIdleBeginsWithTheApproval: who was away for longer than idle while
+// somebody else approved is in all the same, and a stream that ends later
+// revives nothing.
+func TestIdleBeginsWithTheApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		n := newLogin(Terminal)
+		n.Idle = 2 * time.Minute
+		s, key, err := r.Create(context.Background(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, _ := s.Watch(1)
+		time.Sleep(3 * time.Minute)
+		if err := s.Activate(context.Background(), newIdentity(), time.Now().Add(100*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		r.want(s, Active, "")
+		r.want(r.node().lookup(key), Active, "")
+		time.Sleep(2*time.Minute - time.Nanosecond)
+		r.want(s, Active, "")
+		time.Sleep(time.Nanosecond)
+		end()
 		r.want(s, Ended, IdleTooLong)
 	})
 }
@@ -223,7 +250,7 @@ func TestWatch(t *testing.T) {
 		if _, ok := s.Watch(4); ok {
 			t.Error("let in beyond the limit")
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(5 * time.Minute)
 		if !s.Watched(0) {
 			t.Error("an open stream watches nothing")
 		}

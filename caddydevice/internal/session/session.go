@@ -209,7 +209,12 @@ func (s *Session) Watch(most int32) (done func(), ok bool) {
 		s.watching.Add(-1)
 		return nil, false
 	}
-	return func() { s.Use(); s.watching.Add(-1) }, true
+	return func() {
+		if !s.Now().State.Over() {
+			s.Use()
+		}
+		s.watching.Add(-1)
+	}, true
 }
 
 // Watched reports whether anybody has looked at the session within d.
@@ -229,6 +234,9 @@ func (s *Session) Slower(ctx context.Context, interval time.Duration) error {
 // Activate ends the sign-in well: until is when the tokens run out. The
 // session's own lifetime may be shorter.
 func (s *Session) Activate(ctx context.Context, id Identity, until time.Time) error {
+	if s.now.Load().State == Pending {
+		s.Use() // the person's doing: idle time begins here
+	}
 	return s.become(ctx, Active, func(snap *Snapshot) {
 		snap.Login, snap.attempt = nil, false
 		snap.Identity = &id

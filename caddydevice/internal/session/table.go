@@ -25,6 +25,10 @@ const shardCount = 64
 // session.
 const keepAgain = 5 * time.Second
 
+// sweepAtOnce is how many sessions a sweep writes down side by side: a store may
+// make one write to the disk of them.
+const sweepAtOnce = 32
+
 // loadTries bounds how often a look-up reads anew because the shard changed
 // under it. After that the session is used without being kept.
 const loadTries = 3
@@ -301,6 +305,9 @@ func (sh *shard) drop(s *Session) {
 // what is over. It is for calling now and then, more often than every minute;
 // nothing that a client sees before a restart depends on it.
 func (t *Table) Sweep(ctx context.Context) {
+	var writes sync.WaitGroup
+	defer writes.Wait()
+	slots := make(chan struct{}, sweepAtOnce)
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.RLock()
@@ -310,30 +317,39 @@ func (t *Table) Sweep(ctx context.Context) {
 		}
 		sh.mu.RUnlock()
 		for _, s := range all {
+			settle := t.settling(s)
+			if settle == nil {
+				continue
+			}
 			if ctx.Err() != nil {
 				return
 			}
-			t.settle(ctx, s)
+			slots <- struct{}{}
+			writes.Go(func() {
+				_ = settle(ctx)
+				<-slots
+			})
 		}
 	}
 }
 
-// settle writes down that a session has run out, or is in use. A store that
-// fails is tried again at the next sweep.
-func (t *Table) settle(ctx context.Context, s *Session) {
+// settling is what has to be written down of a session, if anything: that it
+// has run out, or is in use. A store that fails is tried again at the next
+// sweep.
+func (t *Table) settling(s *Session) func(context.Context) error {
 	raw, snap := s.now.Load(), s.Now()
 	switch {
+	case raw.State == Superseded && time.Since(raw.Changed) >= claimLife:
+		return func(ctx context.Context) error { return t.retire(ctx, s.id.String()) }
 	case raw.State == Superseded:
-		if time.Since(raw.Changed) >= claimLife {
-			_ = t.retire(ctx, s.id.String())
-		}
 	case snap.State.Over() && !raw.State.Over():
-		_ = s.End(ctx, snap.State, snap.Reason)
+		return func(ctx context.Context) error { return s.End(ctx, snap.State, snap.Reason) }
 	case snap.State.Over():
 		t.forget(s)
 	case s.useIsStale(raw):
-		_ = s.become(ctx, Active, func(*Snapshot) {})
+		return func(ctx context.Context) error { return s.become(ctx, Active, func(*Snapshot) {}) }
 	}
+	return nil
 }
 
 // Len returns how many sessions are open here.

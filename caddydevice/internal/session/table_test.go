@@ -121,7 +121,9 @@ func TestReady(t *testing.T) {
 			t.Error("created for nobody")
 		}
 		want("after a client that hung up", nil)
-		r.st.set(func(h *hooked) { h.onGet = func(store.Record, error) (store.Record, error) { return store.Record{}, errDown } })
+		r.st.set(func(h *hooked) {
+			h.onGet = func(store.Record, error) (store.Record, error) { return store.Record{}, errDown }
+		})
 		want("while it cannot be read", errDown)
 	})
 }
