@@ -24,7 +24,8 @@ func init() {
 // The file and its directory are made for Caddy's user alone, and wider
 // permissions of a file that exists are taken back. What is in it signs nobody
 // in: only the clients hold the keys to their sessions. To start over, remove
-// the file while Caddy is stopped: everybody signs in anew.
+// the file while Caddy is stopped: everybody signs in anew. An old copy that is
+// put back brings sessions back that have been signed out since.
 type BoltStore struct {
 	// The file. Default: device_auth/sessions.db in Caddy's data directory.
 	// Placeholders like {env.STATE_DIRECTORY} are replaced when the
