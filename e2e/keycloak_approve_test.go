@@ -239,9 +239,7 @@ func keycloakWithoutPKCE(t *testing.T, realm *keycloak.Realm) {
 			if a := s.json(t, 502, "/"); a.Status != "failed" || a.Reason != "setup" {
 				t.Errorf("%+v", a)
 			}
-			if !logHas(s.gate, "error", "code_challenge") {
-				t.Error("what Keycloak demands is not in the log")
-			}
+			s.wantLogged(t, "code_challenge") // what Keycloak demands
 		})
 	}
 }

@@ -139,9 +139,7 @@ func keycloakWrongSecret(t *testing.T, realm *keycloak.Realm) {
 	if w.page.HTML.Refresh == nil {
 		t.Error("the kiosk's page does not try again by itself")
 	}
-	if !logHas(s.gate, "error", "Invalid client or Invalid client credentials") {
-		t.Error("the cause is not in the log")
-	}
+	s.wantLogged(t, "Invalid client or Invalid client credentials")
 	if n := len(s.rec.Polls()); n != 0 {
 		t.Errorf("%d polls without a code", n)
 	}
@@ -165,9 +163,7 @@ func keycloakGrantOff(t *testing.T, realm *keycloak.Realm) {
 			if next := s.json(t, 502, "/"); next.Status != "failed" || next.Reason != "setup" {
 				t.Errorf("a new one: %+v", next)
 			}
-			if !logHas(s.gate, "error", "The flow is disabled for the client") {
-				t.Error("the cause is not in the log")
-			}
+			s.wantLogged(t, "The flow is disabled for the client")
 			s.realm.SwitchGrant(s.ctx, t, id, true)
 			s.signInAlice(t)
 		})

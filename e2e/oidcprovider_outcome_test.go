@@ -9,7 +9,6 @@ import (
 
 	"github.com/caddydevice/device-auth/e2e/internal/browser"
 	"github.com/caddydevice/device-auth/e2e/internal/curl"
-	"github.com/caddydevice/device-auth/e2e/internal/gate"
 	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
 )
 
@@ -205,20 +204,22 @@ func TestWrongClientSecret(t *testing.T) {
 	if text.Header.Get("Set-Cookie") != "" || page.Header.Get("Set-Cookie") != "" {
 		t.Error("a cookie was set")
 	}
-	if !logHas(s.gate, "error", "invalid_client") {
-		t.Error("the cause is not in the log")
-	}
+	s.wantLogged(t, "invalid_client")
 	if n := len(s.rec.Polls()); n != 0 {
 		t.Errorf("%d polls without a code", n)
 	}
 }
 
-// logHas tells whether one line of that level holds the text.
-func logHas(g *gate.Gate, level, text string) bool {
-	for _, line := range g.Lines() {
-		if strings.Contains(line, `"level":"`+level+`"`) && strings.Contains(line, text) {
-			return true
+// wantLogged waits for an error in the gateway's log that has the text; the log
+// comes a moment after the answer.
+func (s *stage) wantLogged(t *testing.T, text string) {
+	t.Helper()
+	s.await(t, "an error in the log: "+text, func() bool {
+		for _, line := range s.gate.Lines() {
+			if strings.Contains(line, `"level":"error"`) && strings.Contains(line, text) {
+				return true
+			}
 		}
-	}
-	return false
+		return false
+	})
 }
