@@ -162,8 +162,14 @@ func (e *engine) settled(s *session.Session, r keeper.Result) {
 	logger.Info("sign-in ended", fields...)
 }
 
+// mostRest bounds what an identity provider can ask for: one client's request
+// that something in between did not like must not keep everybody out for a day.
+const mostRest = 10 * time.Minute
+
 // rest stops new sign-ins until the identity provider wants to be asked again.
-func (e *engine) rest(d time.Duration) { e.resting.Store(time.Now().Add(d).UnixNano()) }
+func (e *engine) rest(d time.Duration) {
+	e.resting.Store(time.Now().Add(min(d, mostRest)).UnixNano())
+}
 
 // restLeft is for how long no sign-in can be started.
 func (e *engine) restLeft() time.Duration {

@@ -162,3 +162,13 @@ func TestSessionOutlivesProvider(t *testing.T) {
 		t.Errorf("a signed-in request asked the identity provider %d times", n)
 	}
 }
+
+// TestMostRest: no answer keeps everybody out for a day.
+func TestMostRest(t *testing.T) {
+	g := newGate(t, nil)
+	g.idp.Always("/device", idptest.Reply{Status: 429, Header: http.Header{"Retry-After": {"86400"}}})
+	g.fault(g.do(request{target: "/", header: curlHeaders}))
+	if left := g.engine.restLeft(); left <= 0 || left > mostRest {
+		t.Errorf("no sign-in for %v, want %v at the most", left, mostRest)
+	}
+}

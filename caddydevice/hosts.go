@@ -59,15 +59,21 @@ func parsePublicURL(raw string) (origin, host string, err error) {
 	if !wellFormedHost(host) {
 		return "", "", fmt.Errorf("public_url %q: the host must be a name in ASCII (xn--… for others) or an address, as browsers send it", raw)
 	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		host = addr.String()
+	}
 	origin = "https://" + host
 	if strings.Contains(host, ":") {
 		origin = "https://[" + host + "]"
 	}
-	if port := u.Port(); port != "" && port != "443" {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+	if port := u.Port(); port != "" {
+		n, err := strconv.Atoi(port)
+		if err != nil || n < 1 || n > 65535 {
 			return "", "", fmt.Errorf("public_url %q: the port must be between 1 and 65535", raw)
 		}
-		origin += ":" + port
+		if n != 443 {
+			origin += fmt.Sprint(":", n)
+		}
 	}
 	return origin, host, nil
 }

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -144,16 +146,21 @@ func (r *resolver) parts(key, value string) []string {
 	return strings.Split(text, mark)
 }
 
-// paramsFor are the parameters of the sign-in that a request starts.
-func (h *Handler) paramsFor(r *http.Request) []idp.Param {
+// maxParam bounds a parameter's value. What a client can make longer than that
+// would be refused somewhere on its way, at the cost of all other clients.
+const maxParam = 1024
+
+// paramsFor are the parameters of the sign-in that a request starts; ok is false
+// where it has brought a value that cannot be sent.
+func (h *Handler) paramsFor(r *http.Request) (params []idp.Param, ok bool) {
 	if len(h.params) == 0 {
-		return nil
+		return nil, true
 	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		repl = caddy.NewEmptyReplacer()
 	}
-	params := make([]idp.Param, 0, len(h.params))
+	params = make([]idp.Param, 0, len(h.params))
 	for _, t := range h.params {
 		var b strings.Builder
 		for i, part := range t.parts {
@@ -162,7 +169,11 @@ func (h *Handler) paramsFor(r *http.Request) []idp.Param {
 			}
 			b.WriteString(part)
 		}
-		params = append(params, idp.Param{Name: t.name, Value: b.String()})
+		value := b.String()
+		if len(value) > maxParam || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+			return nil, false
+		}
+		params = append(params, idp.Param{Name: t.name, Value: value})
 	}
-	return params
+	return params, true
 }

@@ -22,7 +22,7 @@ func checkSites(httpApp *caddyhttp.App) error {
 	var all []placedGate
 	for _, name := range slices.Sorted(maps.Keys(httpApp.Servers)) {
 		server := httpApp.Servers[name]
-		for _, gate := range gatesIn(server, server.Routes, nil, 0) {
+		for _, gate := range gatesIn(server, server.Routes, placedGate{}, 0) {
 			gate.server, gate.at = name, place(name, server.Listen, gate.hosts)
 			all = append(all, gate)
 		}
@@ -37,12 +37,14 @@ func checkSites(httpApp *caddyhttp.App) error {
 	return nil
 }
 
-// placedGate is a gate, the hosts that it is for, nil for any, and its server.
+// placedGate is a gate, the hosts that it is for, nil for any, its server, and
+// the gates that a request may have passed before it.
 type placedGate struct {
 	*Handler
 	hosts  []string
 	server string
 	at     string
+	behind []*Handler
 }
 
 func oneSite(a, b []string) bool {
@@ -58,31 +60,61 @@ const maxDepth = 32
 
 // gatesIn finds the handlers of routes and of the routes inside them, named
 // ones included. A route without hosts of its own is for those of the one
-// around it.
-func gatesIn(server *caddyhttp.Server, routes caddyhttp.RouteList, around []string, depth int) []placedGate {
+// around it. A request may pass one route of a list after the other, but only
+// one of a group; the routes of a server itself are its sites.
+func gatesIn(server *caddyhttp.Server, routes caddyhttp.RouteList, around placedGate, depth int) []placedGate {
 	if depth > maxDepth {
 		return nil
 	}
 	var found []placedGate
+	grouped := map[string][]placedGate{}
 	for _, route := range routes {
-		hosts := hostsOf(route.MatcherSets)
-		if hosts == nil {
-			hosts = around
+		way := around
+		if hosts := hostsOf(route.MatcherSets); hosts != nil {
+			way.hosts = hosts
 		}
-		for _, handler := range route.Handlers {
-			switch h := handler.(type) {
-			case *Handler:
-				found = append(found, placedGate{Handler: h, hosts: hosts})
-			case *caddyhttp.Subroute:
-				found = append(found, gatesIn(server, h.Routes, hosts, depth+1)...)
-			case *caddyhttp.Invoke:
-				if named := server.NamedRoutes[h.Name]; named != nil {
-					found = append(found, gatesIn(server, caddyhttp.RouteList{*named}, hosts, depth+1)...)
-				}
+		if depth > 0 {
+			way.behind = handlersOf(found, grouped[route.Group], around.behind)
+		}
+		gates := gatesOn(server, route, way, depth)
+		found = append(found, gates...)
+		if route.Group != "" {
+			grouped[route.Group] = append(grouped[route.Group], gates...)
+		}
+	}
+	return found
+}
+
+// gatesOn finds the handlers of one route, in their order.
+func gatesOn(server *caddyhttp.Server, route caddyhttp.Route, way placedGate, depth int) []placedGate {
+	var found []placedGate
+	for _, handler := range route.Handlers {
+		next := way
+		next.behind = handlersOf(found, nil, way.behind)
+		switch h := handler.(type) {
+		case *Handler:
+			next.Handler = h
+			found = append(found, next)
+		case *caddyhttp.Subroute:
+			found = append(found, gatesIn(server, h.Routes, next, depth+1)...)
+		case *caddyhttp.Invoke:
+			if named := server.NamedRoutes[h.Name]; named != nil {
+				found = append(found, gatesIn(server, caddyhttp.RouteList{*named}, next, depth+1)...)
 			}
 		}
 	}
 	return found
+}
+
+// handlersOf are those of the gates, less those of some others, after more.
+func handlersOf(gates, less []placedGate, more []*Handler) []*Handler {
+	all := slices.Clone(more)
+	for _, gate := range gates {
+		if !slices.ContainsFunc(less, func(other placedGate) bool { return other.Handler == gate.Handler }) {
+			all = append(all, gate.Handler)
+		}
+	}
+	return all
 }
 
 // mayDiffer are the settings that each gate of one site has for itself. Those
@@ -113,15 +145,22 @@ func (h *Handler) settingsInCommon() (map[string]any, error) {
 // and paths of their own.
 func (g placedGate) besides(other placedGate) error {
 	sameServer := g.server == other.server
+	_, inside := under(other.PathPrefix, g.PathPrefix)
+	_, around := under(g.PathPrefix, other.PathPrefix)
 	switch {
+	case slices.Contains(other.behind, g.Handler): // whatever the hosts are called
 	case !oneSite(g.hosts, other.hosts) || !sameServer && g.hosts == nil:
 		return nil
+	}
+	switch {
 	case g.engine != other.engine && g.cookie.name == other.cookie.name:
 		return fmt.Errorf("it shares the cookie %s with the gate%s, which is for another identity provider: give one of them another name (session cookie)", g.cookie.name, g.at)
 	case !sameServer:
 		return nil
 	case g.engine != other.engine && g.PathPrefix == other.PathPrefix:
 		return fmt.Errorf("it shares the path %s with the gate%s, which is for another identity provider: give one of them another (path_prefix)", g.PathPrefix, g.at)
+	case g.engine != other.engine && (inside || around):
+		return fmt.Errorf("its path %s and %s of the gate%s, which is for another identity provider, lie in each other: give one of them another (path_prefix)", other.PathPrefix, g.PathPrefix, g.at)
 	case g.engine != other.engine:
 		return nil
 	}

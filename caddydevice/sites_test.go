@@ -3,6 +3,7 @@
 package caddydevice
 
 import (
+	"encoding/json"
 	"maps"
 	"reflect"
 	"slices"
@@ -152,6 +153,8 @@ func TestTwoProviders(t *testing.T) {
 		{"one site, apart", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"path_prefix": "/x", "session": cookie})}}, ""},
 		{"one site, one cookie", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"path_prefix": "/x"})}}, "shares the cookie"},
 		{"one site, one prefix", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"session": cookie})}}, "shares the path /.device"},
+		{"one site, a prefix in the other", []site{{"a.example.com", one}, {"a.example.com", two(map[string]any{"path_prefix": "/.device/b", "session": cookie})}}, "lie in each other"},
+		{"one site, a prefix around the other", []site{{"a.example.com", two(map[string]any{"path_prefix": "/.device/b", "session": cookie})}, {"a.example.com", one}}, "lie in each other"},
 		{"two sites", []site{{"a.example.com", one}, {"b.example.com", two(nil)}}, ""},
 		{"hosts in capitals", []site{{"a.example.com", one}, {"A.Example.com", two(nil)}}, "shares the cookie"},
 		{"any host", []site{{"", one}, {"", two(nil)}}, "shares the cookie"},
@@ -181,7 +184,7 @@ func TestSharedEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := httpApp.Servers["edge"]
-	gates := gatesIn(server, server.Routes, nil, 0)
+	gates := gatesIn(server, server.Routes, placedGate{}, 0)
 	if len(gates) != 3 || gates[0].engine != gates[1].engine || gates[0].engine == gates[2].engine {
 		t.Errorf("%d gates", len(gates))
 	}
@@ -215,7 +218,7 @@ func TestWhereGatesAre(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var got [][]string
-			for _, p := range gatesIn(server, caddyhttp.RouteList{row.route}, nil, 0) {
+			for _, p := range gatesIn(server, caddyhttp.RouteList{row.route}, placedGate{}, 0) {
 				got = append(got, p.hosts)
 			}
 			if !reflect.DeepEqual(got, row.want) {
@@ -259,6 +262,46 @@ func TestGatesOfTwoServers(t *testing.T) {
 			}})
 			err := startSites(t, config)
 			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want) || !strings.Contains(err.Error(), "server b")) {
+				t.Errorf("%v, want %q", err, row.want)
+			}
+		})
+	}
+}
+
+// TestGatesOnOneWay: gates that one request may pass have to get along, whatever
+// their hosts are called; those of a group do not meet.
+func TestGatesOnOneWay(t *testing.T) {
+	gate := func(lines string) string {
+		return "device_auth {\n issuer https://idp.example.com\n client_id gate\n" + lines + "\n}\n"
+	}
+	other := func(lines string) string { return strings.Replace(gate(lines), "idp.", "auth.", 1) }
+	const apart = "path_prefix /x\n session {\n cookie other\n }"
+	api := func(inner string) string {
+		return "@api host api.example.com\n handle @api {\n" + inner + "respond api\n}\n"
+	}
+	for _, row := range []struct{ name, address, lines, want string }{
+		{"outside and inside", "*.example.com", gate("") + api(other("")), "shares the cookie"},
+		{"for any host and inside", ":443", gate("") + api(other("")), "shares the cookie"},
+		{"outside and inside, apart", "*.example.com", gate("") + api(other(apart)), ""},
+		{"one provider, outside and inside", "*.example.com", gate("") + api(gate("")), ""},
+		{"one provider that differs", "*.example.com", gate("") + api(gate("session {\n idle 1h\n }")), "differ in session"},
+		{"one or the other", "*.example.com", api(other("")) + "handle {\n" + gate("") + "respond rest\n}\n", ""},
+		{"two hosts inside", "*.example.com", api(other("")) + "@web host web.example.com\n handle @web {\n" + gate("") + "respond web\n}\n", ""},
+		{"one after the other", "api.example.com", "route {\n" + gate("") + other("") + "respond both\n}\n", "shares the cookie"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			config, err := adapt(row.address + " {\n" + row.lines + "respond hello\n}\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var raw struct {
+				Apps caddy.ModuleMap `json:"apps"`
+			}
+			if err := json.Unmarshal([]byte(config), &raw); err != nil {
+				t.Fatal(err)
+			}
+			err = startSites(t, &caddy.Config{Logging: quiet, Admin: &caddy.AdminConfig{Disabled: true}, AppsRaw: raw.Apps})
+			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("%v, want %q", err, row.want)
 			}
 		})

@@ -62,6 +62,10 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	if left := h.engine.restLeft(); left > 0 {
 		return nil, key, false, h.unavailable(w, r, "idp", left)
 	}
+	params, ok := h.paramsFor(r)
+	if !ok {
+		return nil, key, false, h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "param"})
+	}
 	// asked first: a sign-in that cannot be kept must not be started, nor count
 	if err := h.engine.table.Ready(r.Context()); err != nil {
 		return nil, key, false, h.fault(w, r, "preparing a new session", err)
@@ -71,7 +75,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 		return nil, key, false, h.limited(w, r, detail, wait)
 	}
 	defer h.app.begun.Add(-1)
-	login, err := h.engine.keeper.Client().Authorize(r.Context(), h.paramsFor(r)...)
+	login, err := h.engine.keeper.Client().Authorize(r.Context(), params...)
 	if err != nil {
 		return nil, key, false, h.notStarted(w, r, err)
 	}

@@ -115,6 +115,7 @@ var messages = map[Status]map[string]message{
 		"form":          {"Bad request", "The form that was sent cannot be read.", "Go back and try again."},
 		"target":        {"Bad request", "This request's target is no path.", "Ask for a path, like /reports."},
 		"parameter":     {"Bad request", "A parameter of this request has a value that it cannot have.", "Check the address."},
+		"param":         {"Bad request", "Part of this request would be passed on to the identity provider, and is too long for that or has characters that it cannot have.", "Make it shorter; or ask the operator of this site what it may be."},
 		"unsupported":   {"Not supported", "This is not supported yet.", "Leave out what asks for it, or ask for application/json."},
 		"authorization": {"Bad request", "This request has more than one Authorization header.", "Send one."},
 		"host":          {"Bad request", "This host name is not one that this site answers for.", "Use the site's own name; its operator may have to set public_url."},
