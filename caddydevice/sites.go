@@ -45,6 +45,7 @@ type placedGate struct {
 	server string
 	at     string
 	behind []*Handler
+	last   bool // in a terminal route: nothing comes after that
 }
 
 func oneSite(a, b []string) bool {
@@ -54,32 +55,60 @@ func oneSite(a, b []string) bool {
 	return slices.ContainsFunc(a, func(host string) bool { return slices.Contains(b, host) })
 }
 
+// mayMeet reports whether one request can be for hosts of both.
+func mayMeet(a, b []string) bool {
+	if a == nil || b == nil {
+		return true
+	}
+	return slices.ContainsFunc(a, func(one string) bool {
+		return slices.ContainsFunc(b, func(other string) bool { return hostsMeet(one, other) })
+	})
+}
+
+// hostsMeet compares label by label, as certmagicMatch does, with wildcards on
+// either side.
+func hostsMeet(one, other string) bool {
+	a, b := strings.Split(one, "."), strings.Split(other, ".")
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != "*" && b[i] != "*" && a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // maxDepth is how deep routes may lie in each other: named routes can invoke
 // themselves.
 const maxDepth = 32
 
 // gatesIn finds the handlers of routes and of the routes inside them, named
 // ones included. A route without hosts of its own is for those of the one
-// around it. A request may pass one route of a list after the other, but only
-// one of a group; the routes of a server itself are its sites.
+// around it. A request may pass one route of a list after the other, those of
+// the server itself too, but only one of a group, and none after a terminal
+// one, which the sites of a Caddyfile are.
 func gatesIn(server *caddyhttp.Server, routes caddyhttp.RouteList, around placedGate, depth int) []placedGate {
 	if depth > maxDepth {
 		return nil
 	}
 	var found []placedGate
-	grouped := map[string][]placedGate{}
+	var groups []string // of the route that each of found is in
 	for _, route := range routes {
 		way := around
 		if hosts := hostsOf(route.MatcherSets); hosts != nil {
 			way.hosts = hosts
 		}
-		if depth > 0 {
-			way.behind = handlersOf(found, grouped[route.Group], around.behind)
+		way.behind = slices.Clone(around.behind)
+		for i, gate := range found {
+			if !gate.last && (route.Group == "" || groups[i] != route.Group) {
+				way.behind = append(way.behind, gate.Handler)
+			}
 		}
-		gates := gatesOn(server, route, way, depth)
-		found = append(found, gates...)
-		if route.Group != "" {
-			grouped[route.Group] = append(grouped[route.Group], gates...)
+		for _, gate := range gatesOn(server, route, way, depth) {
+			gate.last = gate.last || route.Terminal
+			found, groups = append(found, gate), append(groups, route.Group)
 		}
 	}
 	return found
@@ -90,7 +119,12 @@ func gatesOn(server *caddyhttp.Server, route caddyhttp.Route, way placedGate, de
 	var found []placedGate
 	for _, handler := range route.Handlers {
 		next := way
-		next.behind = handlersOf(found, nil, way.behind)
+		next.behind = slices.Clone(way.behind)
+		for _, gate := range found {
+			if !gate.last {
+				next.behind = append(next.behind, gate.Handler)
+			}
+		}
 		switch h := handler.(type) {
 		case *Handler:
 			next.Handler = h
@@ -104,17 +138,6 @@ func gatesOn(server *caddyhttp.Server, route caddyhttp.Route, way placedGate, de
 		}
 	}
 	return found
-}
-
-// handlersOf are those of the gates, less those of some others, after more.
-func handlersOf(gates, less []placedGate, more []*Handler) []*Handler {
-	all := slices.Clone(more)
-	for _, gate := range gates {
-		if !slices.ContainsFunc(less, func(other placedGate) bool { return other.Handler == gate.Handler }) {
-			all = append(all, gate.Handler)
-		}
-	}
-	return all
 }
 
 // mayDiffer are the settings that each gate of one site has for itself. Those
@@ -148,7 +171,7 @@ func (g placedGate) besides(other placedGate) error {
 	_, inside := under(other.PathPrefix, g.PathPrefix)
 	_, around := under(g.PathPrefix, other.PathPrefix)
 	switch {
-	case slices.Contains(other.behind, g.Handler): // whatever the hosts are called
+	case slices.Contains(other.behind, g.Handler) && mayMeet(g.hosts, other.hosts): // whatever the hosts are called
 	case !oneSite(g.hosts, other.hosts) || !sameServer && g.hosts == nil:
 		return nil
 	}

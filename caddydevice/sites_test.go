@@ -287,6 +287,10 @@ func TestGatesOnOneWay(t *testing.T) {
 		{"one provider that differs", "*.example.com", gate("") + api(gate("session {\n idle 1h\n }")), "differ in session"},
 		{"one or the other", "*.example.com", api(other("")) + "handle {\n" + gate("") + "respond rest\n}\n", ""},
 		{"two hosts inside", "*.example.com", api(other("")) + "@web host web.example.com\n handle @web {\n" + gate("") + "respond web\n}\n", ""},
+		{"for any host and deep inside", ":443", gate("") + "handle /x* {\n" + api(other("")) + "}\n", "shares the cookie"},
+		{"who may start, deep inside", ":443", gate("") + "handle /x* {\n" + api(gate("start {\n remote_ip 10.0.0.0/8\n }")) + "}\n", "differ in start"},
+		{"two hosts in a row", "*.example.com", "@web host web.example.com\n route @web {\n" + gate("") + "}\n@api host api.example.com\n route @api {\n" + other("") + "}\n", ""},
+		{"a wildcard and a host in a row", "*.example.com", "@any host *.example.com\n route @any {\n" + gate("") + "}\n@api host api.example.com\n route @api {\n" + other("") + "}\n", "shares the cookie"},
 		{"one after the other", "api.example.com", "route {\n" + gate("") + other("") + "respond both\n}\n", "shares the cookie"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -305,5 +309,66 @@ func TestGatesOnOneWay(t *testing.T) {
 				t.Errorf("%v, want %q", err, row.want)
 			}
 		})
+	}
+}
+
+// TestGatesOfRoutesInARow: a request goes on to the next route of a list, be it
+// the server's own, unless it is terminal or for other hosts.
+func TestGatesOfRoutesInARow(t *testing.T) {
+	gate := func(issuer string) map[string]any {
+		return map[string]any{"handler": "device_auth", "issuer": "https://" + issuer + ".example.com", "client_id": "gate"}
+	}
+	route := func(host string, terminal bool, handler any) any {
+		r := map[string]any{"handle": []any{handler}, "terminal": terminal}
+		if host != "" {
+			r["match"] = []any{map[string]any{"host": []string{host}}}
+		}
+		return r
+	}
+	sub := func(routes ...any) any { return map[string]any{"handler": "subroute", "routes": routes} }
+	const shared = "shares the cookie"
+	for _, row := range []struct {
+		name     string
+		first    string
+		terminal bool
+		second   string
+		want     string
+	}{
+		{"any host, then one", "", false, "api.example.com", shared},
+		{"a wildcard, then a host", "*.example.com", false, "api.example.com", shared},
+		{"a host, then a wildcard", "api.example.com", false, "*.example.com", shared},
+		{"wildcards that meet", "*.example.com", false, "api.*.com", shared},
+		{"a wildcard is one label", "*.example.com", false, "a.b.example.com", ""},
+		{"two hosts", "a.example.com", false, "b.example.com", ""},
+		{"terminal, any host, then one", "", true, "api.example.com", ""},
+		{"terminal, a wildcard, then a host", "*.example.com", true, "api.example.com", ""},
+	} {
+		for where, routes := range map[string][]any{
+			"server":          {route(row.first, row.terminal, gate("idp")), route(row.second, row.terminal, gate("auth"))},
+			"subroute":        {route("", false, sub(route(row.first, row.terminal, gate("idp")), route(row.second, row.terminal, gate("auth"))))},
+			"out of subroute": {route("", false, sub(route(row.first, row.terminal, gate("idp")))), route(row.second, row.terminal, gate("auth"))},
+		} {
+			t.Run(row.name+", "+where, func(t *testing.T) {
+				config := siteConfig(t, nil)
+				config.AppsRaw["http"] = mustJSON(t, map[string]any{"servers": map[string]any{"edge": map[string]any{"listen": []string{"127.0.0.1:9"}, "routes": routes}}})
+				err := startSites(t, config)
+				if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+					t.Errorf("%v, want %q", err, row.want)
+				}
+			})
+		}
+	}
+}
+
+// TestGateBeforeAndInAGroup: a named route that was passed before a group is
+// not forgotten where the group invokes it too.
+func TestGateBeforeAndInAGroup(t *testing.T) {
+	one, two := new(Handler), new(Handler)
+	route := func(group string, handler caddyhttp.MiddlewareHandler) caddyhttp.Route {
+		return caddyhttp.Route{Group: group, Handlers: []caddyhttp.MiddlewareHandler{handler}}
+	}
+	gates := gatesIn(new(caddyhttp.Server), caddyhttp.RouteList{route("", one), route("g", one), route("g", two)}, placedGate{}, 0)
+	if len(gates) != 3 || len(gates[2].behind) != 1 || gates[2].behind[0] != one {
+		t.Errorf("%d gates, the last behind %d", len(gates), len(gates[len(gates)-1].behind))
 	}
 }
