@@ -61,6 +61,10 @@ func parsePublicURL(raw string) (origin, host string, err error) {
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		host = addr.String()
+		if addr.Is4In6() { // browsers write no dots into IPv6 (WHATWG URL, host serializing)
+			b := addr.As16()
+			host = fmt.Sprintf("::ffff:%x:%x", int(b[12])<<8|int(b[13]), int(b[14])<<8|int(b[15]))
+		}
 	}
 	origin = "https://" + host
 	if strings.Contains(host, ":") {

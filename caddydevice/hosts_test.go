@@ -77,7 +77,7 @@ func TestPublicURL(t *testing.T) {
 	for raw, want := range map[string]string{
 		"https://api.example.com": "https://api.example.com", "https://api.example.com/": "https://api.example.com", "https://API.Example.com": "https://api.example.com",
 		"https://api.example.com:443": "https://api.example.com", "https://api.example.com:": "https://api.example.com", "https://api.example.com:8443": "https://api.example.com:8443",
-		"https://api.example.com:0443": "https://api.example.com", "https://api.example.com:08443": "https://api.example.com:8443", "https://[::0001]": "https://[::1]",
+		"https://api.example.com:0443": "https://api.example.com", "https://api.example.com:08443": "https://api.example.com:8443", "https://[::0001]": "https://[::1]", "https://[::ffff:192.0.2.1]": "https://[::ffff:c000:201]",
 		"https://[2001:DB8::1]:8443": "https://[2001:db8::1]:8443", "https://[::1]": "https://[::1]", "https://192.0.2.1": "https://192.0.2.1",
 		"http://api.example.com": "", "https://": "", "https://:443": "", "api.example.com": "", "https://u:p@api.example.com": "", "https://api.example.com/x": "",
 		"https://api.example.com?": "", "https://api.example.com?x": "", "https://api.example.com#x": "", "https://bücher.example": "", "https://api.example.com.": "",
