@@ -76,6 +76,22 @@ func TestParamsThatCannotBeSent(t *testing.T) {
 	}
 }
 
+// TestBadParamCountsNothing: a client that sends one can sign in after that.
+func TestBadParamCountsNothing(t *testing.T) {
+	g := newGate(t, map[string]any{
+		"param":  map[string]any{"login_hint": []string{"{http.request.header.X-User}"}},
+		"limits": map[string]any{"starts": map[string]any{"count": 1, "per": "1h"}},
+	})
+	for _, c := range []struct {
+		value string
+		want  int
+	}{{"a\nb", http.StatusBadRequest}, {"ann", http.StatusUnauthorized}, {"ann", http.StatusTooManyRequests}} {
+		if resp := g.do(request{target: "/", header: with(curlHeaders, "X-User", c.value)}); resp.StatusCode != c.want {
+			t.Errorf("%q: status %d, want %d", c.value, resp.StatusCode, c.want)
+		}
+	}
+}
+
 // TestCompleteURIOff: no answer has the address with the code in it.
 func TestCompleteURIOff(t *testing.T) {
 	for _, value := range []string{"on", "off", ""} {
