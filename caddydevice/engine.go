@@ -70,24 +70,12 @@ func (e *engine) bind(b binding) {
 	e.useNewest()
 }
 
-// unbind takes a configuration's away, if it was bound, and lets go of what its
-// client keeps open where no other configuration has that client.
+// unbind takes a configuration's away, if it was bound.
 func (e *engine) unbind(app *App) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var gone []*idp.Client
-	e.bindings = slices.DeleteFunc(e.bindings, func(b binding) bool {
-		if b.app == app {
-			gone = append(gone, b.client)
-		}
-		return b.app == app
-	})
+	e.bindings = slices.DeleteFunc(e.bindings, func(b binding) bool { return b.app == app })
 	e.useNewest()
-	for _, client := range gone {
-		if client != e.keeper.Client() {
-			client.Close()
-		}
-	}
 }
 
 // useNewest leaves the last one in place where there is none: requests that
