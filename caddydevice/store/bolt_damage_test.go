@@ -276,6 +276,38 @@ func TestBoltLosesItsFileInUse(t *testing.T) {
 	}
 }
 
+// TestBoltGivesUpUnderAWrite: a write that waits for a lock is not waited for
+// once the file is given up.
+func TestBoltGivesUpUnderAWrite(t *testing.T) {
+	b := newBolt(t)
+	if err := b.Put(t.Context(), testRecord("a", time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	b.running.Wait()
+	file := b.file
+	begun, release := make(chan struct{}), make(chan struct{})
+	var writes sync.WaitGroup
+	writes.Go(func() {
+		_ = file.db.Update(func(*bbolt.Tx) error { close(begun); <-release; return errNoWrite })
+	})
+	<-begun
+	waited := make(chan error)
+	go func() {
+		_, err := file.update(func(*bbolt.Tx) error { return errNoWrite })
+		waited <- err
+	}()
+	time.Sleep(20 * time.Millisecond) // long enough to wait for the lock, and no matter if not
+	b.giveUp(file, errors.New("given up by the test"))
+	if err := <-waited; !errors.Is(err, errGone) {
+		t.Errorf("%v", err)
+	}
+	close(release)
+	writes.Wait()
+	if err := file.db.Close(); err != nil {
+		t.Log(err) // its file is closed already
+	}
+}
+
 func wantFailed(t *testing.T, err error) {
 	t.Helper()
 	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, context.DeadlineExceeded) {

@@ -58,8 +58,8 @@ func (f *boltFile) view(fn func(*bbolt.Tx) error) (spoiled bool, err error) {
 	return f.run(f.db.View, fn)
 }
 
-// errGone ends the waiting for a transaction on a file that was given up
-// meanwhile. Nobody knows what became of it.
+// errGone is the error of a transaction on a file that was given up, before it
+// or meanwhile. Nobody knows what became of one that had begun.
 var errGone = errors.New("the session database was given up meanwhile")
 
 // update runs a transaction that writes, and commits it. Where a panic in
@@ -67,6 +67,11 @@ var errGone = errors.New("the session database was given up meanwhile")
 // nobody waits for it longer than the file is in use: fn must change nothing
 // that its caller reads before update has returned without errGone.
 func (f *boltFile) update(fn func(*bbolt.Tx) error) (spoiled bool, err error) {
+	select {
+	case <-f.gone:
+		return false, errGone
+	default:
+	}
 	type result struct {
 		spoiled bool
 		err     error
@@ -82,15 +87,6 @@ func (f *boltFile) update(fn func(*bbolt.Tx) error) (spoiled bool, err error) {
 		return r.spoiled, r.err
 	case <-f.gone:
 		return false, errGone
-	}
-}
-
-func (f *boltFile) isGone() bool {
-	select {
-	case <-f.gone:
-		return true
-	default:
-		return false
 	}
 }
 

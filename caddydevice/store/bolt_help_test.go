@@ -13,11 +13,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// where bbolt panics with its locks taken, what waits for them waits for good
-		goleak.IgnoreAnyFunction("go.etcd.io/bbolt.(*DB).beginRWTx"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newBolt(t *testing.T) *Bolt {
 	t.Helper()

@@ -99,9 +99,7 @@ func (b *Bolt) writeQueue() {
 			continue
 		}
 		b.commit(file, batch)
-		if !file.isGone() {
-			b.sweepNowAndThen(file)
-		}
+		b.sweepNowAndThen(file)
 	}
 }
 
@@ -119,7 +117,7 @@ func (b *Bolt) commit(file *boltFile, batch []*write) {
 	switch {
 	case err == nil, errors.Is(err, errNoWrite):
 		b.settle(batch, nil)
-	case len(batch) == 1, file.isGone():
+	case len(batch) == 1:
 		b.settle(batch, err)
 	default:
 		for i := range batch {

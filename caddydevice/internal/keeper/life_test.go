@@ -220,10 +220,10 @@ func TestGiveUpNothingDecided(t *testing.T) {
 		r.idp.Approve("")
 		time.Sleep(90 * time.Second)
 		synctest.Wait()
+		r.st.refuse(nil)
 		if got := r.Oldest(time.Minute); got != nil || r.GiveUp(context.Background(), s) {
 			t.Error("a decided sign-in is given up")
 		}
-		r.st.refuse(nil)
 		time.Sleep(time.Minute)
 		r.want(s, session.Active, "")
 	})
