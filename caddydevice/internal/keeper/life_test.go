@@ -210,21 +210,32 @@ func TestGiveUpThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestGiveUpNothingDecided: an approval that could not be written down yet is
-// not thrown away to make room.
+// TestGiveUpNothingDecided: what a person has decided, but could not be written
+// down yet, is not thrown away to make room.
 func TestGiveUpNothingDecided(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		s, _ := r.signIn(5*time.Second, time.Hour)
-		r.st.refuse(func(store.Record) error { return errDown })
-		r.idp.Approve("")
-		time.Sleep(90 * time.Second)
-		synctest.Wait()
-		r.st.refuse(nil)
-		if got := r.Oldest(time.Minute); got != nil || r.GiveUp(context.Background(), s) {
-			t.Error("a decided sign-in is given up")
-		}
-		time.Sleep(time.Minute)
-		r.want(s, session.Active, "")
-	})
+	for name, c := range map[string]struct {
+		decide func(*rig)
+		state  session.State
+		reason session.Reason
+	}{
+		"approved": {func(r *rig) { r.idp.Approve("") }, session.Active, ""},
+		"declined": {func(r *rig) { r.idp.Deny("") }, session.Denied, session.Declined},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				s, _ := r.signIn(5*time.Second, time.Hour)
+				r.st.refuse(func(store.Record) error { return errDown })
+				c.decide(r)
+				time.Sleep(90 * time.Second)
+				synctest.Wait()
+				r.st.refuse(nil)
+				if got := r.Oldest(time.Minute); got != nil || r.GiveUp(context.Background(), s) {
+					t.Error("a decided sign-in is given up")
+				}
+				time.Sleep(time.Minute)
+				r.want(s, c.state, c.reason)
+			})
+		})
+	}
 }
