@@ -63,6 +63,32 @@ func (c *Client) metadata(ctx context.Context) (*metadata, error) {
 		return d.fallback(d.good.Load(), discoveryFirstBackoff, ctx.Err())
 	}
 	defer func() { <-d.turn }()
+	return c.renew(ctx)
+}
+
+// metadataAtHand is metadata for a caller that waits for no document but the
+// first: an old one serves while it is renewed in the background.
+func (c *Client) metadataAtHand(ctx context.Context) (*metadata, error) {
+	d := &c.discovery
+	md := d.good.Load()
+	if md == nil || md.fresh() {
+		return c.metadata(ctx)
+	}
+	select {
+	case d.turn <- struct{}{}:
+		go func() {
+			defer func() { <-d.turn }()
+			_, _ = c.renew(ctx) // where it fails, the old one stays
+		}()
+	default:
+	}
+	return md, nil
+}
+
+// renew asks for the document, unless that was just done or failed a moment
+// ago. The caller has the turn.
+func (c *Client) renew(ctx context.Context) (*metadata, error) {
+	d := &c.discovery
 	old := d.good.Load()
 	if old.fresh() {
 		return old, nil

@@ -1,12 +1,17 @@
-// This file holds the fuzz targets: every answer of an identity provider.
+// This file holds the fuzz targets: every answer of an identity provider, and
+// every token of a client.
 
 package idp
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
@@ -81,6 +86,64 @@ func FuzzKeySet(f *testing.F) {
 				fits(&keys[i], alg)
 			}
 		}
+	})
+}
+
+// FuzzVerifyAccess sends any token, and any claims in a token that is signed.
+// Only what the identity provider signed passes, and only what it says.
+func FuzzVerifyAccess(f *testing.F) {
+	p := newProvider()
+	c := newClient(f, p)
+	claims := changed(usualAccess(), map[string]any{"exp": time.Now().Add(1000 * time.Hour).Unix()})
+	good := p.Sign(payload(claims), atJWT)
+	parts := strings.Split(good, ".")
+	f.Add(good, payload(claims))
+	f.Add(b64(`{"alg":"none","typ":"at+jwt"}`)+"."+parts[1]+".", payload(changed(claims, map[string]any{"aud": []string{"api", "x"}, "azp": "cli"})))
+	f.Add(b64(`{"alg":"HS256","typ":"at+jwt","kid":"key-1"}`)+"."+parts[1]+"."+parts[2], payload(changed(claims, map[string]any{"cnf": map[string]any{}})))
+	f.Add(b64(`{"alg":"ES256","typ":"at+jwt","crit":["b64"],"b64":false}`)+"."+parts[1]+"."+parts[2], []byte(`{"iss":null,"aud":[[]],"exp":1e400}`))
+	f.Add("....", []byte(`[]`))
+	f.Fuzz(func(t *testing.T, token string, claims []byte) {
+		who, err := verifyAccess(c, token, forAPI)
+		checkFuzzed(t, who, err)
+		if err == nil && !sameParts(token, good) {
+			t.Errorf("%q passes, and nobody signed it", token)
+		}
+		who, err = verifyAccess(c, p.Sign(claims, atJWT), forAPI)
+		checkFuzzed(t, who, err)
+		if _, bound := claimOf(who, "cnf"); err == nil && (bound || who.Claims["iss"] != issuer || who.Subject == "" || who.Expiry.Before(time.Now().Add(-time.Minute))) {
+			t.Errorf("%q passes as %+v", claims, who)
+		}
+		if who, err = verifyAccess(c, p.Sign(claims, nil), Bearer{Audiences: []string{"api"}}); err == nil && who.Claims["typ"] != "Bearer" {
+			t.Errorf("%q passes without a type", claims)
+		}
+	})
+}
+
+func checkFuzzed(t *testing.T, who *Identity, err error) {
+	t.Helper()
+	if (who == nil) != (err != nil) {
+		t.Errorf("%+v beside %v", who, err)
+	}
+	if err != nil && (strings.ContainsFunc(err.Error(), unicode.IsControl) || len(err.Error()) > 600) {
+		t.Errorf("error %q", err)
+	}
+}
+
+func claimOf(who *Identity, name string) (any, bool) {
+	if who == nil {
+		return nil, false
+	}
+	v, ok := who.Claims[name]
+	return v, ok
+}
+
+// sameParts compares what two tokens say; one thing can be encoded in several
+// ways (RFC 4648 §3.5).
+func sameParts(a, b string) bool {
+	return slices.EqualFunc(strings.Split(a, "."), strings.Split(b, "."), func(a, b string) bool {
+		x, errX := base64.RawURLEncoding.DecodeString(a)
+		y, errY := base64.RawURLEncoding.DecodeString(b)
+		return errX == nil && errY == nil && bytes.Equal(x, y)
 	})
 }
 

@@ -1,6 +1,6 @@
 // This file holds the identity provider's signing keys: fetched when a token
 // names one that is not known and when they are old, at most once per cooldown,
-// and kept through an outage.
+// and kept through an outage. Nothing here locks.
 
 package idp
 
@@ -10,12 +10,14 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +30,8 @@ const (
 	// more than this (go-oidc's own key set asks for each of them).
 	keyCooldown = 30 * time.Second
 	// keyMaxAge is for how long a key counts that the identity provider may
-	// have taken back: from then on its set is fetched again before use.
+	// have taken back: from then on its set is fetched again, before use for a
+	// sign-in, beside it for a token that its client brings.
 	keyMaxAge = 10 * time.Minute
 	// keyMaxStale is for how long the last good set serves where that fails.
 	keyMaxStale = 24 * time.Hour
@@ -45,17 +48,20 @@ type keySet struct {
 	http *http.Client
 
 	good atomic.Pointer[fetchedKeys] // the last set that could be used
-	turn chan struct{}               // one fetches at a time
-
-	// held while turn is
-	nextFetch time.Time
+	last atomic.Pointer[keyFetch]    // the last fetch that was begun
 }
 
 // fetchedKeys are the keys of one fetch. A nil one has none.
 type fetchedKeys struct {
-	keys  []jose.JSONWebKey
-	asked time.Time // when they were asked for
+	keys    []jose.JSONWebKey
+	asked   time.Time // when they were asked for
+	print   [sha256.Size]byte
+	version uint64 // another one than that of any set with other keys
 }
+
+// keySetVersions counts the sets of all clients, so that a verdict by the keys
+// of one is never taken for a verdict by those of another.
+var keySetVersions atomic.Uint64
 
 func (f *fetchedKeys) old() bool { return f != nil && time.Since(f.asked) >= keyMaxAge }
 
@@ -67,14 +73,52 @@ func (f *fetchedKeys) usable() []jose.JSONWebKey {
 	return f.keys
 }
 
-func newKeySet(url string, client *http.Client) *keySet {
-	return &keySet{url: url, http: client, turn: make(chan struct{}, 1)}
+// names reports whether a key has this id. A token without one names no key.
+func (f *fetchedKeys) names(kid string) bool {
+	return kid != "" && slices.ContainsFunc(f.usable(), func(k jose.JSONWebKey) bool { return k.KeyID == kid })
 }
 
-// VerifySignature implements oidc.KeySet. It fails with [ErrTemporary] where
-// the key may exist, but could not be fetched.
+// keyFetch is one request for the keys; err is there once done is closed.
+type keyFetch struct {
+	begun time.Time
+	done  chan struct{}
+	err   error
+}
+
+// spent reports whether a new fetch may follow this one.
+func (f *keyFetch) spent() bool {
+	if f == nil {
+		return true
+	}
+	select {
+	case <-f.done:
+		return time.Since(f.begun) >= keyCooldown
+	default:
+		return false
+	}
+}
+
+// wait returns how the fetch went, or that the caller has had enough.
+func (f *keyFetch) wait(ctx context.Context) error {
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrTemporary, ctx.Err())
+	}
+}
+
+func newKeySet(url string, client *http.Client) *keySet {
+	return &keySet{url: url, http: client}
+}
+
+var errNoKey = errors.New("no key of the identity provider made this signature")
+
+// VerifySignature implements oidc.KeySet, for sign-ins: it waits for newer keys
+// where those at hand are old. It fails with [ErrTemporary] where the key may
+// exist, but could not be fetched.
 func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
-	jws, err := jose.ParseSignedCompact(jwt, signatureAlgorithms())
+	jws, err := parseSigned(jwt, Algorithms)
 	if err != nil {
 		return nil, errors.New("malformed token")
 	}
@@ -83,31 +127,72 @@ func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 	if payload, ok := verifyWith(known.usable(), jws); ok {
 		return payload, nil
 	}
-	fresh, err := k.fetchAfter(ctx, known)
+	fresh, err := k.newest(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if payload, ok := verifyWith(fresh.usable(), jws); ok {
 		return payload, nil
 	}
-	if fresh.asked.Before(begun) {
+	if fresh == known || fresh.asked.Before(begun) {
 		return nil, fmt.Errorf("%w: they may have changed since they were asked for", ErrTemporary)
 	}
-	return nil, errors.New("no key of the identity provider made this signature")
+	return nil, errNoKey
 }
 
-func signatureAlgorithms() []jose.SignatureAlgorithm {
-	algs := make([]jose.SignatureAlgorithm, len(Algorithms))
-	for i, a := range Algorithms {
+// verifyOwn is VerifySignature for a token that its client brings with each
+// request. A token whose key is known waits for nobody, however old the keys
+// are. One that no key verifies is refused for good, also where a newer set
+// may not be asked for yet: anyone can send such tokens, and the client of a
+// key that was published a moment ago tries again. [ErrTemporary] is left for
+// keys that could not be fetched.
+func (k *keySet) verifyOwn(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
+	known := k.good.Load()
+	if known.old() {
+		k.fetch(ctx)
+	}
+	if payload, ok := verifyWith(known.usable(), jws); ok {
+		return payload, nil
+	}
+	if known.names(keyID(jws)) {
+		k.fetch(ctx) // in case the identity provider gave an old id to a new key
+		return nil, errNoKey
+	}
+	fresh, err := k.newest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if payload, ok := verifyWith(fresh.usable(), jws); ok {
+		return payload, nil
+	}
+	return nil, errNoKey
+}
+
+// version tells sets of different keys apart, and whether there is one that
+// counts. An old one is fetched again in the background.
+func (k *keySet) version() (uint64, bool) {
+	known := k.good.Load()
+	if known.old() {
+		k.fetch(context.Background())
+	}
+	if len(known.usable()) == 0 {
+		return 0, false
+	}
+	return known.version, true
+}
+
+func parseSigned(jwt string, algorithms []string) (*jose.JSONWebSignature, error) {
+	algs := make([]jose.SignatureAlgorithm, len(algorithms))
+	for i, a := range algorithms {
 		algs[i] = jose.SignatureAlgorithm(a)
 	}
-	return algs
+	return jose.ParseSignedCompact(jwt, algs)
 }
 
+// keyID is the kid of a token in compact form, which has one signature.
+func keyID(jws *jose.JSONWebSignature) string { return jws.Signatures[0].Header.KeyID }
+
 func verifyWith(keys []jose.JSONWebKey, jws *jose.JSONWebSignature) ([]byte, bool) {
-	if len(jws.Signatures) != 1 {
-		return nil, false
-	}
 	header := jws.Signatures[0].Header
 	for i := range keys {
 		key := &keys[i]
@@ -148,50 +233,69 @@ func (k *keySet) current(ctx context.Context) *fetchedKeys {
 	if known := k.good.Load(); !known.old() {
 		return known
 	}
-	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
-		if known := k.good.Load(); known.old() {
-			_ = k.fetch(ctx) // an outage, or the cooldown
-		}
-	default:
+	if fetch, mine := k.fetch(ctx); mine {
+		_ = fetch.wait(ctx) // an outage, or a caller that has had enough
 	}
 	return k.good.Load()
 }
 
-// fetchAfter returns a set newer than seen: one that another call has fetched
-// meanwhile, or its own. A failed fetch leaves the last good set in place.
-func (k *keySet) fetchAfter(ctx context.Context, seen *fetchedKeys) (*fetchedKeys, error) {
-	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", ErrTemporary, ctx.Err())
-	}
-	if now := k.good.Load(); now != seen {
-		return now, nil
-	}
-	if err := k.fetch(ctx); err != nil {
+// newest returns the set of the fetch under way, of a new one or, within the
+// cooldown, of the last one. A failed fetch leaves the last good set in place.
+func (k *keySet) newest(ctx context.Context) (*fetchedKeys, error) {
+	fetch, _ := k.fetch(ctx)
+	if err := fetch.wait(ctx); err != nil {
 		return nil, err
 	}
 	return k.good.Load(), nil
 }
 
-// fetch replaces the set, unless the last fetch, good or not, was a moment ago.
-// The caller has the turn.
-func (k *keySet) fetch(ctx context.Context) error {
-	if time.Now().Before(k.nextFetch) {
-		return fmt.Errorf("%w: they were asked for less than %s ago", ErrTemporary, keyCooldown)
+// fetch begins to ask for the keys, in the background: whoever asks may give
+// up, and what is learned is for all. It returns the fetch that is the last
+// one then, and whether this call began it: none begins while one is under way
+// or within the cooldown, be the last one good or not. It never blocks.
+func (k *keySet) fetch(ctx context.Context) (fetch *keyFetch, mine bool) {
+	last := k.last.Load()
+	if !last.spent() {
+		return last, false
 	}
-	asked := time.Now()
-	k.nextFetch = asked.Add(keyCooldown)
-	// for all who wait, whoever asks
-	keys, err := k.ask(context.WithoutCancel(ctx))
+	fetch = &keyFetch{begun: time.Now(), done: make(chan struct{})}
+	if !k.last.CompareAndSwap(last, fetch) {
+		return k.last.Load(), false
+	}
+	go k.run(context.WithoutCancel(ctx), fetch)
+	return fetch, true
+}
+
+// run ends by itself: the client bounds every request.
+func (k *keySet) run(ctx context.Context, fetch *keyFetch) {
+	defer close(fetch.done)
+	keys, err := k.ask(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %s", ErrTemporary, words(withoutURL(err).Error()))
+		fetch.err = fmt.Errorf("%w: %s", ErrTemporary, words(withoutURL(err).Error()))
+		return
 	}
-	k.good.Store(&fetchedKeys{keys: keys, asked: asked})
-	return nil
+	k.good.Store(k.good.Load().replacedBy(keys, fetch.begun))
+}
+
+// replacedBy is the next set. The same keys in another order are the same.
+func (f *fetchedKeys) replacedBy(keys []jose.JSONWebKey, asked time.Time) *fetchedKeys {
+	next := &fetchedKeys{keys: keys, asked: asked, print: fingerprint(keys)}
+	if f != nil && f.print == next.print {
+		next.version = f.version
+	} else {
+		next.version = keySetVersions.Add(1)
+	}
+	return next
+}
+
+func fingerprint(keys []jose.JSONWebKey) [sha256.Size]byte {
+	texts := make([]string, len(keys))
+	for i, key := range keys {
+		text, _ := key.MarshalJSON() // it was read from JSON
+		texts[i] = string(text)
+	}
+	slices.Sort(texts)
+	return sha256.Sum256([]byte(strings.Join(texts, "\n")))
 }
 
 func (k *keySet) ask(ctx context.Context) ([]jose.JSONWebKey, error) {

@@ -1,5 +1,6 @@
-// This file holds the tokens of a sign-in, how long they live, and the
-// verification of the ID token (OpenID Connect Core §3.1.3.7).
+// This file holds the tokens of a sign-in, how long they live, the
+// verification of the ID token (OpenID Connect Core §3.1.3.7), and the rules
+// that hold for every signed token (RFC 7519, RFC 8725).
 
 package idp
 
@@ -35,12 +36,13 @@ type Tokens struct {
 	Received  time.Time
 }
 
-// Identity is who signed in, from a verified ID token.
+// Identity is who signed in, from a verified ID token, or whom a verified
+// access token speaks for.
 type Identity struct {
 	Issuer, Subject string
 	// SessionID is the identity provider's sid, "" where there is none.
 	SessionID string
-	// Claims are all claims of the ID token; numbers are json.Number.
+	// Claims are all claims of the token; numbers are json.Number.
 	Claims map[string]any
 	Expiry time.Time
 }
@@ -97,8 +99,25 @@ func (c *Client) Verify(ctx context.Context, t Tokens) (*Identity, error) {
 	case len(raw) > maxToken || len(t.Access) > maxToken || len(t.Refresh) > maxToken:
 		return nil, fmt.Errorf("a token is larger than %d bytes", maxToken)
 	}
-	if err := checkHeader(raw); err != nil {
+	who, err := c.verifyID(ctx, raw, t.Access.Reveal())
+	return who, about("ID token", err)
+}
+
+// about says which token an error is about. A fault is about none.
+func about(token string, err error) error {
+	if err == nil || errors.Is(err, ErrTemporary) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", token, err)
+}
+
+func (c *Client) verifyID(ctx context.Context, raw, access string) (*Identity, error) {
+	head, err := readHeader(raw)
+	switch {
+	case err != nil:
 		return nil, err
+	case head.typ != "" && head.typ != "jwt":
+		return nil, fmt.Errorf("its type is %q", words(head.typ))
 	}
 	md, err := c.metadata(ctx)
 	if err != nil {
@@ -115,15 +134,22 @@ func (c *Client) Verify(ctx context.Context, t Tokens) (*Identity, error) {
 	case errors.Is(keys.err, ErrTemporary):
 		return nil, keys.err
 	case err != nil:
-		return nil, fmt.Errorf("ID token: %s", words(err.Error()))
-	case tok.AccessTokenHash != "" && tok.VerifyAccessToken(t.Access.Reveal()) != nil:
-		return nil, errors.New("ID token: at_hash is of another access token")
+		return nil, errors.New(words(err.Error()))
+	case tok.AccessTokenHash != "" && tok.VerifyAccessToken(access) != nil:
+		return nil, errors.New("at_hash is of another access token")
 	}
 	var payload json.RawMessage
 	if err := tok.Claims(&payload); err != nil {
-		return nil, errors.New("ID token: claims cannot be read")
+		return nil, errors.New("claims cannot be read")
 	}
-	return c.identity(payload)
+	cs, err := readClaims(payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkAuthorizedParty(cs); err != nil {
+		return nil, err
+	}
+	return c.identity(cs)
 }
 
 // erringKeys keeps the key set's error, which go-oidc passes on as text only.
@@ -138,29 +164,40 @@ func (e *erringKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, e
 	return payload, err
 }
 
-// checkHeader refuses what go-oidc lets pass: critical extensions, which we
-// know none of (RFC 7515 §4.1.11), and tokens that say they are of another
-// kind (RFC 8725 §3.11, §3.12).
-func checkHeader(raw string) error {
+// header is what the protected header says beside algorithm and key.
+type header struct {
+	// typ is the media type in lower case, without the application/ that it
+	// may come with (RFC 7515 §4.1.9); "" where there is none.
+	typ string
+	// nested is set where the payload is said to be a type of its own.
+	nested bool
+}
+
+// readHeader refuses what is no signed token in compact form, and what go-jose
+// lets pass: extensions that must be understood (RFC 7515 §4.1.11) or that
+// change what is signed (RFC 7797 §3). We know none of them.
+func readHeader(raw string) (header, error) {
+	malformed := errors.New("malformed")
+	if strings.Count(raw, ".") != 2 { // five parts are encrypted: RFC 7516 §3.1
+		return header{}, malformed
+	}
 	head, _, _ := strings.Cut(raw, ".")
 	decoded, err := base64.RawURLEncoding.DecodeString(head)
 	var h map[string]json.RawMessage // not a struct: names count to the letter
 	if err != nil || json.Unmarshal(decoded, &h) != nil {
-		return errors.New("ID token: malformed")
+		return header{}, malformed
 	}
 	var named string
 	if raw, ok := h["typ"]; ok && json.Unmarshal(raw, &named) != nil {
-		return errors.New("ID token: malformed")
+		return header{}, malformed
 	}
-	_, critical := h["crit"]
-	typ := strings.TrimPrefix(strings.ToLower(named), "application/")
-	switch {
-	case critical:
-		return errors.New("ID token: critical header extensions are not supported")
-	case typ != "" && typ != "jwt":
-		return fmt.Errorf("ID token: its type is %q", words(named))
+	for _, extension := range []string{"crit", "b64"} {
+		if _, ok := h[extension]; ok {
+			return header{}, errors.New("critical header extensions are not supported")
+		}
 	}
-	return nil
+	_, nested := h["cty"]
+	return header{typ: strings.TrimPrefix(strings.ToLower(named), "application/"), nested: nested}, nil
 }
 
 // ruled are the claims that decide who signs in, where and for how long.
@@ -173,7 +210,7 @@ func checkNames(claims map[string]any) error {
 	for name := range claims {
 		for _, exact := range ruled {
 			if name != exact && strings.EqualFold(name, exact) {
-				return fmt.Errorf("ID token: the claim %q is too like %s", words(name), exact)
+				return fmt.Errorf("the claim %q is too like %s", words(name), exact)
 			}
 		}
 	}
@@ -192,42 +229,41 @@ type claimSet struct {
 	Aud   json.RawMessage `json:"aud"`
 	Type  string          `json:"typ"`
 	Event json.RawMessage `json:"events"`
+
+	all map[string]any
 }
 
-// identity applies the rest of OpenID Connect Core §3.1.3.7 to a payload whose
-// signature, iss, aud and exp go-oidc has checked.
-func (c *Client) identity(payload []byte) (*Identity, error) {
+// readClaims reads a payload whose signature is good.
+func readClaims(payload []byte) (claimSet, error) {
 	var cs claimSet
 	if err := json.Unmarshal(payload, &cs); err != nil {
-		return nil, errors.New("ID token: claims of unexpected types")
+		return claimSet{}, errors.New("claims of unexpected types")
 	}
+	dec := json.NewDecoder(bytes.NewReader(payload))
+	dec.UseNumber()
+	if err := dec.Decode(&cs.all); err != nil {
+		return claimSet{}, errors.New("claims cannot be read")
+	}
+	return cs, checkNames(cs.all)
+}
+
+// identity applies the rules that ID tokens and access tokens share.
+func (c *Client) identity(cs claimSet) (*Identity, error) {
 	var subject string
 	if json.Unmarshal(cs.Sub, &subject) != nil || subject == "" || len(subject) > maxSubject || !showable(subject) {
-		return nil, errors.New("ID token: sub is missing or not a short printable string")
+		return nil, errors.New("sub is missing or not a short printable string")
 	}
 	exp, ok := numericDate(cs.Exp)
 	if !ok || !time.Now().Before(exp.Add(c.cfg.ClockSkew)) {
-		return nil, errors.New("ID token: exp is not a number of seconds in the future")
+		return nil, errors.New("exp is not a number of seconds in the future")
 	}
 	if err := c.checkTimes(cs); err != nil {
 		return nil, err
 	}
-	if err := c.checkAuthorizedParty(cs); err != nil {
-		return nil, err
-	}
 	if cs.Event != nil || strings.EqualFold(cs.Type, "Logout") {
-		return nil, errors.New("ID token: it is a logout token")
+		return nil, errors.New("it is a logout token")
 	}
-	claims := map[string]any{}
-	dec := json.NewDecoder(bytes.NewReader(payload))
-	dec.UseNumber()
-	if err := dec.Decode(&claims); err != nil {
-		return nil, errors.New("ID token: claims cannot be read")
-	}
-	if err := checkNames(claims); err != nil {
-		return nil, err
-	}
-	return &Identity{Issuer: c.cfg.Issuer, Subject: subject, SessionID: cs.Sid, Claims: claims, Expiry: exp}, nil
+	return &Identity{Issuer: c.cfg.Issuer, Subject: subject, SessionID: cs.Sid, Claims: cs.all, Expiry: exp}, nil
 }
 
 func (c *Client) checkTimes(cs claimSet) error {
@@ -240,7 +276,7 @@ func (c *Client) checkTimes(cs claimSet) error {
 			continue
 		}
 		if at, ok := numericDate(claim.raw); !ok || at.After(latest) {
-			return fmt.Errorf("ID token: %s is not a time up to now: is one of the two clocks wrong?", claim.name)
+			return fmt.Errorf("%s is not a time up to now: is one of the two clocks wrong?", claim.name)
 		}
 	}
 	return nil
@@ -250,12 +286,12 @@ func (c *Client) checkTimes(cs claimSet) error {
 // same issuer (OpenID Connect Core §3.1.3.7, 3 to 5).
 func (c *Client) checkAuthorizedParty(cs claimSet) error {
 	if cs.Azp != nil && *cs.Azp != c.cfg.ClientID {
-		return errors.New("ID token: azp is another client")
+		return errors.New("azp is another client")
 	}
 	var several []string
 	if json.Unmarshal(cs.Aud, &several) == nil && cs.Azp == nil &&
 		slices.ContainsFunc(several, func(aud string) bool { return aud != c.cfg.ClientID }) {
-		return errors.New("ID token: several audiences and no azp")
+		return errors.New("several audiences and no azp")
 	}
 	return nil
 }

@@ -1,0 +1,115 @@
+// This file holds the tests of the version of the signing keys, by which kept
+// verdicts live and die.
+
+package idp
+
+import (
+	"crypto/elliptic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+)
+
+func TestKeysVersion(t *testing.T) {
+	a, b := newECDSA(elliptic.P256()), newECDSA(elliptic.P256())
+	one, two := jwk(a.Public(), "a", nil), jwk(b.Public(), "b", nil)
+	for name, c := range map[string]struct {
+		before, after idptest.Reply
+		same          bool
+	}{
+		"equal":                    {keySetReply(one, two), keySetReply(one, two), true},
+		"in another order":         {keySetReply(one, two), keySetReply(two, one), true},
+		"beside a key of no use":   {keySetReply(one), keySetReply(one, map[string]any{"kty": "XYZ"}), true},
+		"a failed fetch":           {keySetReply(one), idptest.Reply{Status: 500}, true},
+		"an empty set":             {keySetReply(one), keySetReply(), true},
+		"a key more":               {keySetReply(one), keySetReply(one, two), false},
+		"a key taken back":         {keySetReply(one, two), keySetReply(one), false},
+		"another key":              {keySetReply(one), keySetReply(two), false},
+		"another key, the same id": {keySetReply(one), keySetReply(jwk(b.Public(), "a", nil)), false},
+		"the same key, another id": {keySetReply(one), keySetReply(jwk(a.Public(), "b", nil)), false},
+		"for one algorithm only":   {keySetReply(one), keySetReply(jwk(a.Public(), "a", map[string]any{"alg": "ES256"})), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider()
+				p.Always("/jwks", c.before)
+				client := newClient(t, p)
+				if _, ok := client.KeysVersion(); ok || len(p.Calls("")) != 0 {
+					t.Errorf("before any use: %v, %d requests", ok, len(p.Calls("")))
+				}
+				who, err := verifyAccess(client, signed("ES256", a, "a", atJWT), forGate)
+				wantVerdict(t, "token", true, who, err)
+				before, ok := client.KeysVersion()
+				if !ok {
+					t.Fatal("the keys do not count")
+				}
+				p.Always("/jwks", c.after)
+				time.Sleep(keyMaxAge)
+				for range 3 { // the first has them fetched, and does not wait
+					if v, ok := client.KeysVersion(); !ok || v != before {
+						t.Errorf("meanwhile: %d, %v, want %d", v, ok, before)
+					}
+				}
+				synctest.Wait()
+				after, ok := client.KeysVersion()
+				if !ok || (after == before) != c.same {
+					t.Errorf("%d, %v after %d", after, ok, before)
+				}
+				if n := fetches(p); n != 2 {
+					t.Errorf("%d fetches, want 2", n)
+				}
+			})
+		})
+	}
+}
+
+// TestKeysVersionsOfOthers: a client that takes another's place, or another
+// address of the keys, is not taken for the one before.
+func TestKeysVersionsOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		version := func(c *Client) uint64 {
+			t.Helper()
+			wantAtOnce(t, "token", c, lasting(p), true)
+			v, ok := c.KeysVersion()
+			if !ok {
+				t.Fatal("the keys do not count")
+			}
+			return v
+		}
+		c := newClient(t, p)
+		first, second := version(c), version(newClient(t, p))
+		p.Answer("/moved", func() (idptest.Reply, bool) { return p.Keys(), true })
+		p.Metadata = func(md map[string]any) { md["jwks_uri"] = issuer + "/moved" }
+		time.Sleep(discoveryMaxAge)
+		wantAtOnce(t, "token", c, lasting(p), true) // has discovery asked again
+		synctest.Wait()
+		if _, ok := c.KeysVersion(); ok {
+			t.Error("keys count that were not asked for")
+		}
+		if third := version(c); first == second || second == third || first == third {
+			t.Errorf("versions %d, %d, %d", first, second, third)
+		}
+	})
+}
+
+// TestKeysVersionDoesNotWait: not for keys that never come, and it leaves
+// nothing for the garbage collector.
+func TestKeysVersionDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newClient(t, p)
+		wantAtOnce(t, "first", c, lasting(p), true)
+		silent(p)
+		time.Sleep(keyMaxAge)
+		begin := time.Now()
+		c.KeysVersion()
+		synctest.Wait() // what it began allocates, but not for its caller
+		if n := testing.AllocsPerRun(100, func() { c.KeysVersion() }); n != 0 || time.Since(begin) != 0 {
+			t.Errorf("%v allocations, %v", n, time.Since(begin))
+		}
+		time.Sleep(time.Minute)
+	})
+}
