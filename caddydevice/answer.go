@@ -54,7 +54,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *
 		setRetryAfter(w, a.Login.Interval)
 	}
 	if status == http.StatusUnauthorized && header["Www-Authenticate"] == nil {
-		header.Set("WWW-Authenticate", `Bearer realm="device_auth"`)
+		header.Set("WWW-Authenticate", h.challenge(r, ""))
 	}
 	if status == http.StatusUnauthorized && isGRPC(r) {
 		header.Set("Grpc-Status", "16") // UNAUTHENTICATED
@@ -164,7 +164,7 @@ func (h *Handler) command(r *http.Request, l links, to string, key session.Key) 
 	if !h.isLogin(r) && r.Method != http.MethodGet {
 		b.WriteString("-X " + shellQuote(r.Method) + " ")
 	}
-	if auth := r.Header["Authorization"]; auth != nil && parseAuthorization(auth[0]).source == noCredential {
+	if auth := arrivedWith(r).authorization; auth != nil && parseAuthorization(auth[0]).source == noCredential {
 		b.WriteString("-b " + shellQuote(h.cookie.name+"="+key.Reveal()))
 	} else {
 		b.WriteString("-H " + shellQuote("Authorization: Bearer "+key.Reveal()))

@@ -51,6 +51,7 @@ type App struct {
 
 	mu      sync.Mutex
 	engines map[engineKey]*boundEngine
+	open    []openGate
 }
 
 // boundEngine is a pooled engine with this configuration's client for it.
@@ -132,20 +133,6 @@ func (l *AppLimits) check() error {
 	return nil
 }
 
-// maxCount keeps a rate's arithmetic within its types.
-const maxCount = 1_000_000
-
-func (r *Rate) check() error {
-	if r.Count < 1 || r.Count > maxCount || r.Per <= 0 {
-		return fmt.Errorf("%d %s: must be a number between 1 and %d, and a positive time, like: 10 1m", r.Count, span(time.Duration(r.Per)), maxCount)
-	}
-	return nil
-}
-
-func (r *Rate) limit() rate.Limit {
-	return rate.Limit(float64(r.Count) / time.Duration(r.Per).Seconds())
-}
-
 // engineFor returns the engine for an identity provider. Handlers that name
 // the same issuer and client id share it, and so must agree on the rest. at is
 // where the handler is, for the message to the next one.
@@ -186,8 +173,10 @@ func (a *App) Start() error {
 		b.bind(binding{app: a, cfg: b.provider.Config, client: b.client, logger: a.logger})
 		a.logger.Info("gate is ready",
 			zap.String("issuer", key.issuer), zap.String("client_id", key.clientID), zap.String("store", key.store),
-			zap.String("who_gets_in", "everyone who can sign in at the issuer"),
 			zap.String("session_ends", "with the identity provider's token: refresh is not supported yet"))
+	}
+	for _, gate := range a.open {
+		gate.log(a.logger)
 	}
 	if len(a.engines) > 0 {
 		if _, ok := a.store.(*MemoryStore); ok {

@@ -9,12 +9,9 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 )
 
 func init() {
@@ -74,7 +71,15 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		complete_uri  on|off
 //		idp_timeout   10s
 //
-//		# who gets in
+//		# who gets in: every require and expect has to hold, by any of its
+//		# values, where * stands for any characters
+//		bearer off | on {                    # clients' own access tokens
+//			audience         <name...>       # this API's; this or the next is required
+//			authorized_party <client...>     # whose tokens
+//			issuer           <url...>        # the one above
+//		}
+//		require <claim> <value...>           # of who passes; require any: everyone, on purpose
+//		expect  <claim> <value...>           # of who approves a sign-in
 //		algorithms    <alg...>               # RS256 to RS512, PS256 to PS512, ES256 to ES512, EdDSA
 //		clock_skew    30s                    # at most 5m
 //		start {                              # everybody
@@ -91,14 +96,18 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			Remote-User   preferred_username
 //			Remote-Groups groups
 //		}
+//		upstream_token none|access_token|id_token  # as Authorization: Bearer
 //
 //		# how long, and how
 //		session {
 //			cookie   device_auth
 //			idle     12h
 //			lifetime 30d
+//			methods  <method...>             # all; GET HEAD for sessions that only read
 //		}
 //		public_url  <https url>              # what the request says
+//		trusted_origins <origin...>          # none: may use the cookie, too
+//		protected_resource                   # off: says where tokens come from
 //		path_prefix /.device
 //		insecure_cookie                      # off
 //	}
@@ -132,15 +141,21 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // ownLines are the directive's lines but for those of the identity provider.
 var ownLines = map[string]line[*Handler]{
-	"algorithms":       {usage: "algorithms RS256 ES256", min: 1, max: -1, parse: parseAlgorithms},
-	"clock_skew":       durationLine("clock_skew 30s", func(h *Handler) *caddy.Duration { return &h.ClockSkew }),
-	"start":            {usage: "start { … }", block: true, parse: parseStart},
-	"limits":           {usage: "limits { … }", block: true, parse: parseLimits},
-	"upstream_headers": {usage: "upstream_headers { … }", block: true, parse: parseUpstreamHeaders},
-	"session":          {usage: "session { … }", block: true, parse: parseSession},
-	"public_url":       urlLine("public_url https://api.example.com", func(h *Handler) *string { return &h.PublicURL }),
-	"path_prefix":      textLine("path_prefix /.device", func(h *Handler) *string { return &h.PathPrefix }),
-	"insecure_cookie":  {usage: "insecure_cookie", parse: func(_ input, h *Handler) error { h.InsecureCookie = true; return nil }},
+	"algorithms":         {usage: "algorithms RS256 ES256", min: 1, max: -1, parse: parseAlgorithms},
+	"clock_skew":         durationLine("clock_skew 30s", func(h *Handler) *caddy.Duration { return &h.ClockSkew }),
+	"require":            {usage: "require realm_access.roles admin", min: 1, max: -1, many: true, parse: parseRequire},
+	"expect":             {usage: "expect email lobby@example.com", min: 2, max: -1, many: true, parse: parseExpect},
+	"bearer":             {usage: "bearer on { … }", raw: true, parse: parseBearer},
+	"start":              {usage: "start { … }", block: true, parse: parseStart},
+	"limits":             {usage: "limits { … }", block: true, parse: parseLimits},
+	"upstream_headers":   {usage: "upstream_headers { … }", block: true, parse: parseUpstreamHeaders},
+	"upstream_token":     choiceLine("upstream_token none|access_token|id_token", upstreamTokens, func(h *Handler) *string { return &h.UpstreamToken }),
+	"session":            {usage: "session { … }", block: true, parse: parseSession},
+	"public_url":         urlLine("public_url https://api.example.com", func(h *Handler) *string { return &h.PublicURL }),
+	"trusted_origins":    {usage: "trusted_origins https://app.example.com", min: 1, max: -1, parse: parseTrustedOrigins},
+	"path_prefix":        textLine("path_prefix /.device", func(h *Handler) *string { return &h.PathPrefix }),
+	"insecure_cookie":    {usage: "insecure_cookie", parse: func(_ input, h *Handler) error { h.InsecureCookie = true; return nil }},
+	"protected_resource": {usage: "protected_resource", parse: func(_ input, h *Handler) error { h.ProtectedResource = true; return nil }},
 }
 
 var directiveBlock = block[*Handler]{
@@ -153,8 +168,7 @@ var directiveBlock = block[*Handler]{
 		return all
 	}(),
 	later: []string{
-		"client_secret_file", "dialect", "transport", "identity", "bearer", "require", "expect", "upstream_token", "page",
-		"trusted_origins", "protected_resource",
+		"client_secret_file", "dialect", "transport", "identity", "page",
 	},
 }
 
@@ -172,8 +186,8 @@ var sessionBlock = block[*SessionConfig]{
 		"cookie":   textLine("cookie device_auth", func(s *SessionConfig) *string { return &s.Cookie }),
 		"idle":     durationLine("idle 12h", func(s *SessionConfig) *caddy.Duration { return &s.Idle }),
 		"lifetime": durationLine("lifetime 30d", func(s *SessionConfig) *caddy.Duration { return &s.Lifetime }),
+		"methods":  {usage: "methods GET HEAD", min: 1, max: -1, parse: parseMethods},
 	},
-	later: []string{"methods"},
 }
 
 // movedToProvider says of each line about the identity provider where it
@@ -184,16 +198,6 @@ func movedToProvider(name string) map[string]string {
 		moved[line] = "belongs into `provider " + name + " { … }` of the global option device_auth: move it there, or leave out the name and write all lines here"
 	}
 	return moved
-}
-
-func parseAlgorithms(in input, h *Handler) error {
-	for _, alg := range in.args {
-		if err := idp.CheckAlgorithm(alg); err != nil {
-			return in.Errf("algorithms %w", err)
-		}
-	}
-	h.Algorithms = in.args
-	return nil
 }
 
 func parseStart(in input, h *Handler) error {
@@ -236,75 +240,4 @@ func parseUpstreamHeaders(in input, h *Handler) error {
 func parseSession(in input, h *Handler) error {
 	h.Session = new(SessionConfig)
 	return sessionBlock.parse(in.Dispenser, h.Session)
-}
-
-// parseGlobalOption reads what sites share.
-//
-//	device_auth {
-//		store bolt [<path>]
-//		limits {
-//			pending 10000
-//			starts  50 1s
-//			waits   5000
-//		}
-//		provider <name> {                # any number of them
-//			<the directive's lines about the identity provider>
-//		}
-//	}
-func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
-	d.Next() // the option's name
-	if existing != nil {
-		return nil, d.Err("device_auth is there twice among the global options: put all lines into one")
-	}
-	if d.NextArg() {
-		return nil, d.Errf("device_auth: unexpected %q: as a global option it has a block and no arguments", d.Val())
-	}
-	app := new(App)
-	if err := appBlock.parse(d, app); err != nil {
-		return nil, err
-	}
-	return httpcaddyfile.App{Name: "device_auth", Value: caddyconfig.JSON(app, nil)}, nil
-}
-
-var appBlock = block[*App]{
-	title: "the global option device_auth",
-	lines: map[string]line[*App]{
-		"store":    {usage: "store bolt", raw: true, parse: func(in input, app *App) error { return parseStore(in.Dispenser, app) }},
-		"limits":   {usage: "limits { … }", block: true, parse: parseAppLimits},
-		"provider": {usage: "provider my-idp { … }", min: 1, max: 1, block: true, many: true, parse: parseProvider},
-	},
-}
-
-var appLimitsBlock = block[*AppLimits]{
-	title: "limits of the global option device_auth",
-	lines: map[string]line[*AppLimits]{
-		"pending": countLine("pending 10000", func(l *AppLimits) *int { return &l.Pending }),
-		"starts":  rateLine("starts 50 1s", func(l *AppLimits) **Rate { return &l.Starts }),
-		"waits":   countLine("waits 5000", func(l *AppLimits) *int { return &l.Waits }),
-	},
-}
-
-func parseStore(d *caddyfile.Dispenser, app *App) error {
-	if !d.NextArg() {
-		return d.Err("store needs a name: bolt or memory")
-	}
-	name := d.Val()
-	if name == "redis" {
-		return d.Err("store redis is not supported yet: use bolt")
-	}
-	id := "device_auth.stores." + name
-	if _, err := caddy.GetModule(id); err != nil {
-		return d.Errf("store %s is none that this Caddy has: use bolt or memory, or build Caddy with the module %s", name, id)
-	}
-	mod, err := caddyfile.UnmarshalModule(d, id)
-	if err != nil {
-		return err
-	}
-	app.StoreRaw = caddyconfig.JSONModuleObject(mod, "store", name, nil)
-	return nil
-}
-
-func parseAppLimits(in input, app *App) error {
-	app.Limits = new(AppLimits)
-	return appLimitsBlock.parse(in.Dispenser, app.Limits)
 }

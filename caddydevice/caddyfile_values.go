@@ -19,6 +19,14 @@ func textLine[T any](usage string, field func(T) *string) line[T] {
 	}}
 }
 
+// listLine is a line with any number of values.
+func listLine[T any](usage string, field func(T) *[]string) line[T] {
+	return line[T]{usage: usage, min: 1, max: -1, parse: func(in input, into T) error {
+		*field(into) = in.args
+		return nil
+	}}
+}
+
 // urlLine is a line with an absolute URL; one with a placeholder is checked
 // when that is resolved.
 func urlLine[T any](usage string, field func(T) *string) line[T] {

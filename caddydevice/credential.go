@@ -16,6 +16,7 @@ import (
 // credential is what a request brings to say who it is.
 type credential struct {
 	key    session.Key
+	token  string // fromToken
 	source source
 }
 
@@ -26,7 +27,8 @@ const (
 	noCredential source = iota
 	fromBearer          // Authorization, Bearer or Basic
 	fromCookie
-	badBearer // meant for this gate, but no key
+	fromToken // an access token of the client's own, not verified yet
+	badBearer // meant for this gate, but neither key nor token
 	ambiguous // several Authorization fields
 )
 
@@ -39,7 +41,7 @@ func (h *Handler) credentialOf(r *http.Request) credential {
 	case len(fields) > 1:
 		return credential{source: ambiguous}
 	case len(fields) == 1:
-		if cred := parseAuthorization(fields[0]); cred.source != noCredential {
+		if cred := h.readAuthorization(fields[0]); cred.source != noCredential {
 			return cred
 		}
 	}
@@ -47,6 +49,23 @@ func (h *Handler) credentialOf(r *http.Request) credential {
 		return credential{key: key, source: fromCookie}
 	}
 	return credential{}
+}
+
+// readAuthorization reads what may be a key or, where clients may bring their
+// own, an access token.
+func (h *Handler) readAuthorization(field string) credential {
+	cred := parseAuthorization(field)
+	if cred.source != noCredential || h.bearer == nil {
+		return cred
+	}
+	switch token, meant := bearerToken(field); {
+	case !meant:
+		return credential{}
+	case token == "":
+		return credential{source: badBearer}
+	default:
+		return credential{token: token, source: fromToken}
+	}
 }
 
 // parseAuthorization reads `Bearer dvc_…`, and `Basic` whose password is a
@@ -111,6 +130,9 @@ func arrivedWith(r *http.Request) secretFields {
 	}
 	return secretFields{authorization: r.Header["Authorization"], cookie: r.Header["Cookie"]}
 }
+
+// keepArrived remembers these fields before one of them is changed.
+func keepArrived(r *http.Request) { caddyhttp.SetVar(r.Context(), arrivedVar, arrivedWith(r)) }
 
 // hideCredentials takes our cookie and our keys off the request: also where it
 // is not protected, since a browser sends its cookie everywhere.

@@ -44,7 +44,7 @@ func (h *Handler) serveReserved(w http.ResponseWriter, r *http.Request, name str
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if r.Method == http.MethodPost {
-		if h.crossCheck.Check(r) != nil {
+		if !h.origins.ownForm(r) {
 			return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "cross_origin"})
 		}
 		// not every writer has deadlines; the size is bounded in any case
@@ -58,6 +58,13 @@ func (h *Handler) serveReserved(w http.ResponseWriter, r *http.Request, name str
 	}
 	if h.hosts.siteOf(r) == "" {
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "host"})
+	}
+	if cred := h.credentialOf(r); cred.source == fromToken {
+		who, done, err := h.bearerOf(w, r, cred.token)
+		if done {
+			return err
+		}
+		return h.serveTokenEndpoint(w, r, name, who)
 	}
 	return serve(h, w, r)
 }
@@ -74,7 +81,7 @@ func (h *Handler) own(w http.ResponseWriter, r *http.Request) (s *session.Sessio
 		return nil, cred, true, h.fault(w, r, "looking up a session", err)
 	}
 	if cred.source == badBearer || (s == nil && cred.source == fromBearer) {
-		return nil, cred, true, h.refuseBearer(w, r, nil)
+		return nil, cred, true, h.refuseBearer(w, r, nil, "unknown")
 	}
 	return s, cred, false, nil
 }
@@ -100,7 +107,7 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 	snap := s.Now()
 	switch {
 	case snap.State == session.Pending:
-		h.engine.keeper.Seen(s)
+		h.seen(s)
 		return h.showLogin(w, r, s, h.instructions(r, s, snap, session.Key{}), cred.key)
 	case s.Claimable(snap):
 		return h.claim(w, r, s, h.destination(r))
@@ -111,7 +118,7 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 	case snap.State == session.Superseded:
 		return h.superseded(w, r, h.destination(r), again)
 	case cred.source == fromBearer:
-		return h.refuseBearer(w, r, snap)
+		return h.refuseBearer(w, r, snap, "")
 	case again > 0:
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: h.destination(r)})
 	}
@@ -194,7 +201,7 @@ func (h *Handler) getQR(w http.ResponseWriter, r *http.Request) error {
 	if s == nil || s.Now().State != session.Pending {
 		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
 	}
-	h.engine.keeper.Seen(s)
+	h.seen(s)
 	a := h.instructions(r, s, s.Now(), session.Key{})
 	if a.Login == nil {
 		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
@@ -204,8 +211,9 @@ func (h *Handler) getQR(w http.ResponseWriter, r *http.Request) error {
 
 // getSession says who is signed in.
 func (h *Handler) getSession(w http.ResponseWriter, r *http.Request) error {
-	if r.URL.Query().Has("format") {
-		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "unsupported"})
+	format := r.URL.Query().Get("format")
+	if r.URL.Query().Has("format") && toolFormats[format] == "" {
+		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "format"})
 	}
 	s, cred, done, err := h.own(w, r)
 	switch {
@@ -217,17 +225,38 @@ func (h *Handler) getSession(w http.ResponseWriter, r *http.Request) error {
 	snap := s.Now()
 	switch {
 	case snap.State == session.Pending:
-		h.engine.keeper.Seen(s)
+		h.seen(s)
 		return h.instruct(w, r, s, snap)
 	case s.Claimable(snap):
 		return h.claim(w, r, s, arrivedURI(r))
 	case snap.State == session.Active:
 		s.Use()
+		if format != "" {
+			return h.giveKey(w, r, s, cred.key, format)
+		}
 		return h.answer(w, r, http.StatusOK, signedIn(snap))
 	case cred.source == fromBearer:
-		return h.refuseBearer(w, r, snap)
+		return h.refuseBearer(w, r, snap, "")
 	}
 	return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: "/"})
+}
+
+// toolFormats are the forms in which tools read a credential: a line of
+// curl -K, of a netrc file, and a header field for curl -H @file.
+var toolFormats = map[string]string{
+	"curl":   "header = \"Authorization: Bearer {key}\"\n",
+	"netrc":  "machine {host} login device password {key}\n",
+	"header": "Authorization: Bearer {key}\n",
+}
+
+// giveKey answers the caller's own key in a form that a tool reads. A
+// browser's is never printed: it is in its cookie alone.
+func (h *Handler) giveKey(w http.ResponseWriter, r *http.Request, s *session.Session, key session.Key, format string) error {
+	if s.Kind() != session.Terminal {
+		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "browser_key"})
+	}
+	fill := strings.NewReplacer("{host}", h.hosts.siteOf(r), "{key}", key.Reveal())
+	return page.WriteText(w, r, fill.Replace(toolFormats[format]))
 }
 
 // postLogout ends the caller's session. Where nobody is signed in there is

@@ -55,7 +55,7 @@ func TestReservedPaths(t *testing.T) {
 		{"session, terminal", withBearer("/.device/session", (*gate).terminal), 200, "Signed in to api.example.com as alice", nil},
 		{"session, JSON", withKey("/.device/session", (*gate).terminal, jsonHeaders), 200, `"user":"alice","sub":"sub-alice"`, nil},
 		{"session, browser", withKey("/.device/session", (*gate).kiosk, browserHeaders), 200, "Sign out", nil},
-		{"session, format", ask("GET", "/.device/session?format=curl", curlHeaders), 400, "not supported yet", nil},
+		{"session, unknown format", ask("GET", "/.device/session?format=xml", curlHeaders), 400, "no such format", nil},
 		{"session, unknown bearer", withBearer("/.device/session", func(*gate) string { return session.NewKey().Reveal() }), 401, "", invalidToken},
 		{"logout by GET", ask("GET", "/.device/logout", browserHeaders), 405, "", map[string]string{"Allow": "POST"}},
 		{"logout, nobody", ask("POST", "/.device/logout", curlHeaders), 204, "", nil},

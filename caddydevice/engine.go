@@ -147,6 +147,9 @@ func (e *engine) settled(s *session.Session, r keeper.Result) {
 		logger.Error("sign-in failed", append(fields, zap.Error(r.Err))...)
 		return
 	}
+	if r.Err != nil {
+		fields = append(fields, zap.Error(r.Err))
+	}
 	logger.Info("sign-in ended", fields...)
 }
 

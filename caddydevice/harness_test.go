@@ -49,6 +49,9 @@ type gate struct {
 	upstream *http.Request // the last request that passed
 	body     string
 	ctx      context.Context // of the next request; nil for the test's
+	behind   *Handler        // another gate on the way to the upstream, if any
+	// answerHeader is what handlers before the gate have set on the answer.
+	answerHeader http.Header
 }
 
 // newGate provisions a handler as Caddy does; cfg adds to the least
@@ -150,12 +153,17 @@ func (g *gate) send(r *http.Request) *http.Response {
 	g.t.Helper()
 	w := httptest.NewRecorder()
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+	maps.Copy(w.Header(), g.answerHeader)
 	g.upstream = nil
-	err := g.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+	var next caddyhttp.Handler = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		g.upstream = r
 		_, err := io.WriteString(w, "upstream")
 		return err
-	}))
+	})
+	if upstream := next; g.behind != nil {
+		next = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return g.behind.ServeHTTP(w, r, upstream) })
+	}
+	err := g.ServeHTTP(w, r, next)
 	if err != nil {
 		g.t.Fatalf("the handler returned an error, which would reach handle_errors: %v", err)
 	}

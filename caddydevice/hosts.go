@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -48,38 +47,17 @@ func newHostPolicy(server *caddyhttp.Server, publicURL string) (hostPolicy, erro
 	return p, nil
 }
 
-// parsePublicURL returns the origin as a browser writes it (RFC 6454 §6.2),
-// since it is compared with what browsers send, and its host.
+// parsePublicURL returns the origin of public_url, and its host.
 func parsePublicURL(raw string) (origin, host string, err error) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return "", "", fmt.Errorf("public_url %q: must be https:// and a host, with nothing after it", raw)
+	origin, err = parseOrigin(raw)
+	if err == nil && !strings.HasPrefix(origin, "https:") {
+		err = errNoOrigin
 	}
-	host = strings.ToLower(u.Hostname())
-	if !wellFormedHost(host) {
-		return "", "", fmt.Errorf("public_url %q: the host must be a name in ASCII (xn--… for others) or an address, as browsers send it", raw)
+	if err != nil {
+		return "", "", fmt.Errorf("public_url %q: %w", raw, err)
 	}
-	if addr, err := netip.ParseAddr(host); err == nil {
-		host = addr.String()
-		if addr.Is4In6() { // browsers write no dots into IPv6 (WHATWG URL, host serializing)
-			b := addr.As16()
-			host = fmt.Sprintf("::ffff:%x:%x", int(b[12])<<8|int(b[13]), int(b[14])<<8|int(b[15]))
-		}
-	}
-	origin = "https://" + host
-	if strings.Contains(host, ":") {
-		origin = "https://[" + host + "]"
-	}
-	if port := u.Port(); port != "" {
-		n, err := strconv.Atoi(port)
-		if err != nil || n < 1 || n > 65535 {
-			return "", "", fmt.Errorf("public_url %q: the port must be between 1 and 65535", raw)
-		}
-		if n != 443 {
-			origin += fmt.Sprint(":", n)
-		}
-	}
-	return origin, host, nil
+	u, err := url.Parse(origin)
+	return origin, u.Hostname(), err
 }
 
 // hostsOf returns the hosts that a route is for, nil where it is for any.

@@ -3,6 +3,7 @@
 package caddydevice
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
@@ -10,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -22,6 +24,37 @@ const (
 	// from a client that just says it is a proxy.
 	proxyFactor = 20
 )
+
+// Limits bound what one client may do.
+type Limits struct {
+	// New sign-ins of one client; an IPv6 client is its /64. Default: 10 in
+	// 1m.
+	Starts *Rate `json:"starts,omitempty"`
+
+	// The longest life of a code, whatever the identity provider says: between
+	// 1m and 1h. Default: 10m.
+	Code caddy.Duration `json:"code,omitempty"`
+}
+
+// Rate is a number of things, at most 1000000, in a time.
+type Rate struct {
+	Count int            `json:"count"`
+	Per   caddy.Duration `json:"per"`
+}
+
+// maxCount keeps a rate's arithmetic within its types.
+const maxCount = 1_000_000
+
+func (r *Rate) check() error {
+	if r.Count < 1 || r.Count > maxCount || r.Per <= 0 {
+		return fmt.Errorf("%d %s: must be a number between 1 and %d, and a positive time, like: 10 1m", r.Count, span(time.Duration(r.Per)), maxCount)
+	}
+	return nil
+}
+
+func (r *Rate) limit() rate.Limit {
+	return rate.Limit(float64(r.Count) / time.Duration(r.Per).Seconds())
+}
 
 // clientLimiter counts the starts of single clients.
 type clientLimiter struct {

@@ -46,6 +46,9 @@ var noStartMethods = map[string]bool{http.MethodHead: true, http.MethodOptions: 
 // mayStart reports whether the request's shape lets it start a sign-in. login
 // is whether it asks for the login path.
 func (h *Handler) mayStart(r *http.Request, login bool) bool {
+	if isUnattended(r) {
+		return false
+	}
 	if isBrowser(r) {
 		return isNavigation(r) || (login && isFetchOrForm(r) && h.isSameOrigin(r))
 	}

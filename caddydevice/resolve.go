@@ -39,6 +39,13 @@ func (r *resolver) text(key, value string) string {
 	return text
 }
 
+// texts replaces them in each of a list.
+func (r *resolver) texts(key string, values []string) {
+	for i := range values {
+		values[i] = r.text(key, values[i])
+	}
+}
+
 // secret is text for a value of which a mistake must not print a part. literal
 // is whether the value itself is in the configuration.
 func (r *resolver) secret(key, value string) (text string, literal bool) {

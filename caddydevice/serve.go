@@ -26,6 +26,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if name, ok := h.reserved(r); ok {
 		return h.serveReserved(w, r, name)
 	}
+	if h.ProtectedResource && (r.URL.Path == metadataPath || original(r).Path == metadataPath) {
+		return h.serveMetadata(w, r)
+	}
 	h.upstream.clean(r)
 	dropForeignUpgrade(r)
 
@@ -33,14 +36,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		return h.fault(w, r, "deciding whether the request is protected", err)
 	}
-	if !protected {
+	if !protected || h.origins.trustedPreflight(r) {
 		h.hideCredentials(r)
 		return next.ServeHTTP(w, r)
 	}
-	if who := h.passed(r); who != nil {
-		return h.forward(w, r, next, who)
+	if g, ok := h.passed(r); ok {
+		return h.admit(w, r, next, g)
 	}
 	cred := h.credentialOf(r)
+	if cred.source == fromToken {
+		who, done, err := h.bearerOf(w, r, cred.token)
+		if done {
+			return err
+		}
+		return h.admit(w, r, next, guest{who, fromToken})
+	}
 	s, err := h.identify(r, cred)
 	if err != nil {
 		return h.fault(w, r, "looking up a session", err)
@@ -79,76 +89,91 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	case cred.source == ambiguous:
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "authorization"})
 	case cred.source == badBearer || (s == nil && cred.source == fromBearer):
-		return h.refuseBearer(w, r, nil)
+		return h.refuseBearer(w, r, nil, "unknown")
 	case s == nil:
 		return h.startOrRefuse(w, r, nil)
 	}
+	if wait, ok := preferredWait(r); ok && s.Now().State == session.Pending {
+		h.seen(s)
+		return h.hold(w, r, next, cred, s, wait)
+	}
+	return h.decideSession(w, r, next, cred, s)
+}
+
+// decideSession is decide for a request whose session is known.
+func (h *Handler) decideSession(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, cred credential, s *session.Session) error {
 	snap := s.Now()
 	switch {
 	case snap.State == session.Pending:
-		h.engine.keeper.Seen(s)
+		h.seen(s)
 		return h.instruct(w, r, s, snap)
 	case s.Claimable(snap):
 		return h.claim(w, r, s, arrivedURI(r))
 	case snap.State == session.Active:
-		if cred.source == fromCookie && !h.fromHere(r) {
+		if cred.source == fromCookie && !h.origins.fromHere(r) {
 			return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "cross_origin"})
 		}
 		s.Use()
-		return h.forward(w, r, next, snap.Identity)
+		return h.admit(w, r, next, guest{snap.Identity, cred.source})
 	case snap.State == session.Superseded:
 		return h.superseded(w, r, arrivedURI(r), 0)
 	case cred.source == fromBearer:
-		return h.refuseBearer(w, r, snap)
+		return h.refuseBearer(w, r, snap, "")
 	}
 	return h.startOrRefuse(w, r, snap)
 }
 
-// fromHere reports whether a request that a cookie speaks for was meant by
-// this origin: unsafe methods by the standard library's rules, a WebSocket by
-// its Origin (RFC 6455 §10.2), over any version of HTTP.
-func (h *Handler) fromHere(r *http.Request) bool {
-	if isWebSocket(r) {
-		if r.Header["Origin"] == nil && r.Header["Sec-Fetch-Site"] == nil {
-			return true // not a browser
-		}
-		origin := r.Header.Get("Origin")
-		return origin != "" && (origin == h.hosts.public || sameHost(origin, r.Host))
-	}
-	return h.crossCheck.Check(r) == nil
-}
-
-// identityVar is the request variable that holds who an earlier gate of the
+// admittedVar is the request variable that holds whom an earlier gate of the
 // same issuer and client has let pass.
-const identityVar = "device_auth.identity"
+const admittedVar = "device_auth.admitted"
 
 // admitted is who was let pass, and by which gate.
 type admitted struct {
 	engine *engine
-	who    *session.Identity
+	guest  guest
 }
 
 // passed returns whom an earlier gate on this request's way has let pass.
-func (h *Handler) passed(r *http.Request) *session.Identity {
-	a, ok := caddyhttp.GetVar(r.Context(), identityVar).(admitted)
+func (h *Handler) passed(r *http.Request) (guest, bool) {
+	a, ok := caddyhttp.GetVar(r.Context(), admittedVar).(admitted)
 	if !ok || a.engine != h.engine {
-		return nil
+		return guest{}, false
 	}
-	return a.who
+	return a.guest, true
 }
 
-// forward lets the request pass: it says who is there, takes our secrets off,
-// and calls the next handler, whose answer is not touched.
-func (h *Handler) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, who *session.Identity) error {
-	if !h.upstream.set(r, who.Claims) {
-		h.logger.Error("a claim is too large for a header", zap.String("sub", who.Subject), zap.Int("limit", maxHeaderValue))
-		return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "identity_too_large"})
+// admit lets the request of a guest pass if this gate's own rules hold.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, g guest) error {
+	h.introduce(r, g)
+	if rule := lacking(h.Require, g.Claims); rule != nil {
+		return h.forbid(w, r, g, "", zap.Stringer("require", rule))
 	}
-	h.hideCredentials(r)
-	caddyhttp.SetVar(r.Context(), identityVar, admitted{engine: h.engine, who: who})
+	if !h.mayUse(r, g) {
+		return h.forbid(w, r, g, "methods", zap.Strings("session_methods", h.Session.Methods))
+	}
+	return h.forward(w, r, next, g)
+}
+
+// introduce says who is there to whatever else is on the request's way: the
+// next gates, matchers, templates and the access log.
+func (h *Handler) introduce(r *http.Request, g guest) {
+	caddyhttp.SetVar(r.Context(), admittedVar, admitted{engine: h.engine, guest: g})
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set("http.auth.user.id", who.Subject)
-		repl.Map(func(key string) (any, bool) { return claimPlaceholder(who, key) })
+		repl.Set("http.auth.user.id", g.Subject)
+		repl.Map(func(key string) (any, bool) { return claimPlaceholder(g.Identity, key) })
+	}
+}
+
+// forward takes our secrets off, says who is there, and calls the next
+// handler, whose answer is not touched.
+func (h *Handler) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, g guest) error {
+	h.hideCredentials(r)
+	if g.source == fromToken {
+		dropBearer(r)
+	}
+	if !h.upstream.set(r, g.Identity) {
+		h.logger.Error("a claim is too large for a header", zap.String("sub", g.Subject), zap.Int("limit", maxHeaderValue))
+		return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "identity_too_large"})
 	}
 	return next.ServeHTTP(w, r)
 }
@@ -208,13 +233,14 @@ func (h *Handler) superseded(w http.ResponseWriter, r *http.Request, to string, 
 }
 
 // refuseBearer answers a bearer that is not good (RFC 6750 §3.1). It starts
-// nothing: whoever holds a key knows where to get another.
-func (h *Handler) refuseBearer(w http.ResponseWriter, r *http.Request, over *session.Snapshot) error {
-	a := &page.Answer{Status: page.Required, Detail: "unknown"}
+// nothing: whoever holds one knows where to get another. over is the session
+// that it once opened; without one, detail says what it is.
+func (h *Handler) refuseBearer(w http.ResponseWriter, r *http.Request, over *session.Snapshot, detail string) error {
+	a := &page.Answer{Status: page.Required, Detail: detail}
 	if over != nil {
 		a.Status, a.Detail = statusOf(over), string(over.Reason)
 	}
-	w.Header().Set("WWW-Authenticate", `Bearer realm="device_auth", error="invalid_token"`)
+	w.Header().Set("WWW-Authenticate", h.challenge(r, "invalid_token"))
 	return h.answer(w, r, http.StatusUnauthorized, a)
 }
 

@@ -29,7 +29,7 @@ func BenchmarkSignedIn(b *testing.B) {
 			vars := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 			for b.Loop() {
 				r.Header = http.Header{"Authorization": {"Bearer " + key}, "Accept": {"*/*"}, "User-Agent": {"curl"}}
-				delete(vars, identityVar)
+				delete(vars, admittedVar)
 				delete(vars, headersVar)
 				if err := serve(w, r); err != nil {
 					b.Fatal(err)

@@ -142,7 +142,7 @@ func gatesOn(server *caddyhttp.Server, route caddyhttp.Route, way placedGate, de
 
 // mayDiffer are the settings that each gate of one site has for itself. Those
 // of the provider are compared where gates come to share it.
-var mayDiffer = append([]string{"match", "upstream_headers", "provider"}, providerKeys()...)
+var mayDiffer = append([]string{"match", "require", "upstream_headers", "provider"}, providerKeys()...)
 
 // settingsInCommon are all other settings, by their JSON keys: a new one is
 // among them without further ado. They are taken before Caddy clears the
@@ -158,6 +158,9 @@ func (h *Handler) settingsInCommon() (map[string]any, error) {
 	}
 	for _, key := range mayDiffer {
 		delete(settings, key)
+	}
+	if inner, ok := settings["session"].(map[string]any); ok {
+		delete(inner, "methods")
 	}
 	return settings, nil
 }

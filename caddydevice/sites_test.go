@@ -57,7 +57,14 @@ var otherSettings = map[string]any{
 	"algorithms":      []string{"ES256"},
 
 	"match":            []any{map[string]any{"path": []string{"/x"}}},
+	"require":          []any{map[string]any{"claim": "groups", "values": []string{"staff"}}},
 	"upstream_headers": map[string]any{"X-User": "sub"},
+
+	"expect":             []any{map[string]any{"claim": "groups", "values": []string{"staff"}}},
+	"bearer":             map[string]any{"audience": []string{"api"}},
+	"protected_resource": true,
+	"upstream_token":     "access_token",
+	"trusted_origins":    []string{"https://app.example.com"},
 
 	"discovery":     "https://idp.example.com/d",
 	"client_secret": "canary",
@@ -74,7 +81,7 @@ var otherSettings = map[string]any{
 // they agree on all settings but those that are each one's own. A setting that
 // is new has to be put into this test.
 func TestOneGate(t *testing.T) {
-	own := []string{"match", "upstream_headers"}
+	own := []string{"match", "require", "upstream_headers"}
 	for _, key := range jsonKeys(reflect.TypeFor[Handler]()) {
 		if slices.Contains([]string{"issuer", "client_id", "provider"}, key) {
 			continue // another gate, or another way to write the same
@@ -85,6 +92,9 @@ func TestOneGate(t *testing.T) {
 				t.Fatal("no other value to try")
 			}
 			plain := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
+			if key == "protected_resource" {
+				plain["bearer"] = otherSettings["bearer"] // it needs that
+			}
 			changed := maps.Clone(plain)
 			changed[key] = value
 			for _, cfgs := range [][2]map[string]any{{plain, changed}, {changed, plain}} {
@@ -114,7 +124,8 @@ func TestDefaultsAreEqual(t *testing.T) {
 	plain := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
 	written := map[string]any{
 		"issuer": "https://idp.example.com", "client_id": "gate", "path_prefix": "/.device", "session": map[string]any{"cookie": "device_auth", "idle": "12h", "lifetime": "30d"},
-		"limits": map[string]any{"code": "10m", "starts": map[string]any{"count": 10, "per": "1m"}},
+		"upstream_token": "none",
+		"limits":         map[string]any{"code": "10m", "starts": map[string]any{"count": 10, "per": "1m"}},
 	}
 	if err := startSites(t, siteConfig(t, nil, site{"api.example.com", plain}, site{"api.example.com", written})); err != nil {
 		t.Error(err)
@@ -126,7 +137,7 @@ func TestSettingNames(t *testing.T) {
 	typ := reflect.TypeFor[idp.Config]()
 	for i := range typ.NumField() {
 		name := typ.Field(i).Name
-		if line := settingNames[name]; name != "Transport" && directiveBlock.lines[line].usage == "" {
+		if line := settingNames[name]; name != "Transport" && name != "KeysOnly" && directiveBlock.lines[line].usage == "" {
 			t.Errorf("%s is %q, which is no line", name, line)
 		}
 	}

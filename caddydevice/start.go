@@ -86,7 +86,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	if err != nil {
 		return nil, key, false, h.fault(w, r, "keeping a new session", err)
 	}
-	h.engine.keeper.Add(s)
+	h.engine.keeper.Add(s, h.accept)
 	h.logger.Info("sign-in started", zap.String("session", s.ID().Short()), zap.String("kind", string(s.Kind())), zap.String("site", site),
 		zap.String("client_ip", clientIP(r)))
 	return s, key, true, nil

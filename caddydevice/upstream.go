@@ -15,6 +15,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
 // maxHeaderValue bounds a claim's value in a header: servers refuse a header
@@ -36,11 +39,21 @@ type upstreamHeaders struct {
 }
 
 type upstreamHeader struct {
-	name string // canonical
-	path string // of the claim
+	name  string // canonical
+	path  string // of the claim; "" for a token
+	token func(*session.Identity) secret.String
 }
 
-func newUpstreamHeaders(cfg map[string]string) (*upstreamHeaders, error) {
+// upstreamTokens are the values of upstream_token.
+var upstreamTokens = []string{"none", "access_token", "id_token"}
+
+// tokenOf are the tokens that the upstream may get.
+var tokenOf = map[string]func(*session.Identity) secret.String{
+	"access_token": func(who *session.Identity) secret.String { return who.AccessToken },
+	"id_token":     func(who *session.Identity) secret.String { return who.IDToken },
+}
+
+func newUpstreamHeaders(cfg map[string]string, token string) (*upstreamHeaders, error) {
 	u := &upstreamHeaders{lengths: map[int]bool{}}
 	for name, path := range cfg {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
@@ -56,6 +69,10 @@ func newUpstreamHeaders(cfg map[string]string) (*upstreamHeaders, error) {
 		}
 		u.headers = append(u.headers, upstreamHeader{name: canonical, path: path})
 		u.lengths[len(canonical)] = true
+	}
+	if of := tokenOf[token]; of != nil {
+		u.headers = append(u.headers, upstreamHeader{name: "Authorization", token: of})
+		u.lengths[len("Authorization")] = true
 	}
 	slices.SortFunc(u.headers, func(a, b upstreamHeader) int { return strings.Compare(a.name, b.name) })
 	return u, nil
@@ -106,6 +123,9 @@ func (u *upstreamHeaders) clean(r *http.Request) {
 			continue
 		}
 		if i := u.index(field); i >= 0 && !(field == u.headers[i].name && set[field]) {
+			if u.headers[i].token != nil {
+				keepArrived(r) // the credential is in it
+			}
 			delete(r.Header, field)
 		}
 	}
@@ -124,8 +144,9 @@ func headersSet(r *http.Request) map[string]bool {
 	return set
 }
 
-// set puts the claims into the request; false where one is too large.
-func (u *upstreamHeaders) set(r *http.Request, claims map[string]any) bool {
+// set puts the claims, and the token, into the request; false where a claim is
+// too large.
+func (u *upstreamHeaders) set(r *http.Request, who *session.Identity) bool {
 	if len(u.headers) == 0 {
 		return true
 	}
@@ -136,12 +157,8 @@ func (u *upstreamHeaders) set(r *http.Request, claims map[string]any) bool {
 	}
 	for _, h := range u.headers {
 		delete(r.Header, h.name) // what an earlier gate says of somebody else
-		claim, ok := claimAt(claims, h.path)
-		if !ok {
-			continue
-		}
-		value, ok := headerValue(claim)
-		if len(value) > maxHeaderValue {
+		value, ok := h.valueOf(who)
+		if h.token == nil && len(value) > maxHeaderValue {
 			return false
 		}
 		if ok {
@@ -152,23 +169,17 @@ func (u *upstreamHeaders) set(r *http.Request, claims map[string]any) bool {
 	return true
 }
 
-// claimAt follows a path into claims. A name that has dots itself is found
-// too: the longest name that is there wins.
-func claimAt(claims map[string]any, path string) (any, bool) {
-	if v, ok := claims[path]; ok {
-		return v, true
+// valueOf is what the header says of somebody; ok is false for nothing.
+func (h upstreamHeader) valueOf(who *session.Identity) (value string, ok bool) {
+	if h.token != nil {
+		token := h.token(who).Reveal()
+		return "Bearer " + token, token != ""
 	}
-	for i := len(path) - 1; i > 0; i-- {
-		if path[i] != '.' {
-			continue
-		}
-		if inner, ok := claims[path[:i]].(map[string]any); ok {
-			if v, ok := claimAt(inner, path[i+1:]); ok {
-				return v, true
-			}
-		}
+	claim, ok := claimAt(who.Claims, h.path)
+	if !ok {
+		return "", false
 	}
-	return nil, false
+	return headerValue(claim)
 }
 
 // headerValue writes a claim as a header value; ok is false for what is not

@@ -208,7 +208,7 @@ func TestUpstreamHeaderMistakes(t *testing.T) {
 		"no claim":       {"Remote-User": ""},
 		"twice":          {"Remote-User": "sub", "remote-user": "name"},
 	} {
-		if _, err := newUpstreamHeaders(cfg); err == nil {
+		if _, err := newUpstreamHeaders(cfg, ""); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

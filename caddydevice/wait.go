@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddydevice/device-auth/caddydevice/internal/page"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
@@ -51,7 +53,7 @@ func (h *Handler) getWait(w http.ResponseWriter, r *http.Request) error {
 		if !ok {
 			return h.limited(w, r, "waits", retrySoon)
 		}
-		s = h.await(r, s, timeout, nil)
+		s = h.await(r, s, waiting{timeout: timeout})
 		end()
 	}
 	return h.outcome(w, r, s)
@@ -98,19 +100,29 @@ func (h *Handler) beginWatch(s *session.Session) (end func(), ok bool) {
 		endAll()
 		return nil, false
 	}
-	h.engine.keeper.Seen(s)
+	h.seen(s)
 	return func() { endOne(); endAll() }, true
+}
+
+// waiting is how long to wait for a sign-in to be decided.
+type waiting struct {
+	timeout time.Duration
+	// progress, where given, is called now and then; it ends the wait by
+	// returning false.
+	progress func(*session.Snapshot) bool
+	// throughReload: not even a new configuration ends the wait.
+	throughReload bool
 }
 
 // await returns the session once it is no longer pending, or as it is when the
 // timeout has passed, the client is gone, or the configuration is replaced:
-// then the client is to come back. progress, where given, is called now and
-// then; it ends the wait by returning false.
-func (h *Handler) await(r *http.Request, s *session.Session, timeout time.Duration, progress func(*session.Snapshot) bool) *session.Session {
-	deadline := time.NewTimer(timeout)
+// then the client is to come back.
+func (h *Handler) await(r *http.Request, s *session.Session, wait waiting) *session.Session {
+	deadline := time.NewTimer(wait.timeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
+	unloaded := h.unloaded
 	for {
 		snap := s.Now()
 		if snap.State != session.Pending {
@@ -121,15 +133,18 @@ func (h *Handler) await(r *http.Request, s *session.Session, timeout time.Durati
 			s = h.newest(r, s)
 		case <-tick.C:
 			s = h.newest(r, s)
-			if progress != nil && !progress(s.Now()) {
+			if wait.progress != nil && !wait.progress(s.Now()) {
 				return s
 			}
 		case <-deadline.C:
 			return s
 		case <-r.Context().Done():
 			return s
-		case <-h.unloaded:
-			return s
+		case <-unloaded:
+			if !wait.throughReload || caddy.Exiting() {
+				return s
+			}
+			unloaded = nil
 		}
 	}
 }
@@ -159,14 +174,14 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Sess
 	if a.BeginText(w) != nil || flush() != nil {
 		return nil // nobody is left to read
 	}
-	s = h.await(r, s, time.Hour, func(snap *session.Snapshot) bool {
+	s = h.await(r, s, waiting{timeout: time.Hour, progress: func(snap *session.Snapshot) bool {
 		if snap.Login == nil {
 			return true
 		}
 		line := (&page.Login{Expires: snap.Expires}).ProgressLine()
 		_, err := io.WriteString(w, line)
 		return err == nil && flush() == nil
-	})
+	}})
 	if r.Context().Err() != nil {
 		return nil
 	}

@@ -4,6 +4,7 @@
 package idp
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ type Config struct {
 	// ClockSkew is how far this clock and the identity provider's may be
 	// apart. Default: 30 s.
 	ClockSkew time.Duration
+	// KeysOnly is for an issuer that nobody signs in at here: of its discovery
+	// document only the keys are needed.
+	KeysOnly bool
 	// Transport replaces the HTTP transport, for tests.
 	Transport http.RoundTripper
 }
@@ -214,10 +218,19 @@ func (c *Client) authMethod(md *metadata) string {
 	return "post"
 }
 
-// scope returns the scope parameter of the device authorization request.
-func (c *Client) scope(md *metadata) string {
+// Scopes returns the scopes that a sign-in asks for. Where the identity
+// provider cannot be asked what it lists, that is openid alone.
+func (c *Client) Scopes(ctx context.Context) []string {
+	md, err := c.metadata(ctx)
+	if err != nil {
+		md = new(metadata)
+	}
+	return c.scopes(md)
+}
+
+func (c *Client) scopes(md *metadata) []string {
 	if len(c.cfg.Scopes) > 0 {
-		return strings.Join(c.cfg.Scopes, " ")
+		return slices.Clone(c.cfg.Scopes)
 	}
 	scopes := []string{"openid"}
 	for _, s := range []string{"profile", "email", "offline_access"} {
@@ -225,5 +238,5 @@ func (c *Client) scope(md *metadata) string {
 			scopes = append(scopes, s)
 		}
 	}
-	return strings.Join(scopes, " ")
+	return scopes
 }

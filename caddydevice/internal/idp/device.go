@@ -74,7 +74,7 @@ func (c *Client) Authorize(ctx context.Context, params ...Param) (DeviceAuthoriz
 		return DeviceAuthorization{}, err
 	}
 	form := paramForm(params)
-	form.Set("scope", c.scope(md))
+	form.Set("scope", strings.Join(c.scopes(md), " "))
 	verifier := c.challenge(md, form)
 	rep, err := c.postForm(ctx, md, md.DeviceEndpoint, form)
 	if err != nil {

@@ -200,15 +200,19 @@ func (c *Client) useEndpoints(md *metadata) error {
 		member     string
 		url        *string
 		configured string
+		forKeys    bool // needed also where only the keys are
 		remedy     string
 	}{
 		{
-			"device_authorization_endpoint", &md.DeviceEndpoint, c.cfg.Endpoints.DeviceAuthorization,
+			"device_authorization_endpoint", &md.DeviceEndpoint, c.cfg.Endpoints.DeviceAuthorization, false,
 			"the device authorization grant (RFC 8628) is not offered by this issuer; switch it on there, or set endpoints device_authorization",
 		},
-		{"token_endpoint", &md.TokenEndpoint, c.cfg.Endpoints.Token, "without it nobody can sign in; set endpoints token"},
-		{"jwks_uri", &md.JWKSURI, c.cfg.Endpoints.JWKS, "without it no ID token can be verified; set endpoints jwks"},
+		{"token_endpoint", &md.TokenEndpoint, c.cfg.Endpoints.Token, false, "without it nobody can sign in; set endpoints token"},
+		{"jwks_uri", &md.JWKSURI, c.cfg.Endpoints.JWKS, true, "without it no token can be verified; set endpoints jwks"},
 	} {
+		if c.cfg.KeysOnly && !e.forKeys {
+			continue
+		}
 		if e.configured != "" {
 			*e.url = e.configured // checked when it was configured
 			continue

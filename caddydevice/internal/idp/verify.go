@@ -70,22 +70,36 @@ func (t Tokens) Until(id *Identity) time.Time {
 // signature does not matter: the token came from the token endpoint itself,
 // and exp can only shorten a session.
 func unverifiedExpiry(token string) time.Time {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 || len(token) > maxToken {
-		return time.Time{}
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return time.Time{}
-	}
 	var claims struct {
 		Exp json.RawMessage `json:"exp"`
 	}
-	if json.Unmarshal(payload, &claims) != nil {
+	if !unverifiedClaims(token, &claims) {
 		return time.Time{}
 	}
 	exp, _ := numericDate(claims.Exp)
 	return exp
+}
+
+// UnverifiedIssuer is the issuer that a token says it is from; "" where it says
+// none. It only chooses who verifies the token.
+func UnverifiedIssuer(token string) string {
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	if !unverifiedClaims(token, &claims) {
+		return ""
+	}
+	return claims.Issuer
+}
+
+// unverifiedClaims reads the payload of a token that is a JWT, whoever made
+// it.
+func unverifiedClaims(token string, into any) bool {
+	if len(token) > maxToken || strings.Count(token, ".") != 2 {
+		return false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	return err == nil && json.Unmarshal(payload, into) == nil
 }
 
 // Verify checks the ID token that came with the tokens and returns who signed

@@ -4,6 +4,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -61,7 +62,7 @@ func TestTerminalAnswers(t *testing.T) {
 				r.wantNoMorePolls()
 				n := newNode(t, r.idp, r.st)
 				n.want(n.lookup(key), c.state, c.reason)
-				n.Seen(n.lookup(key))
+				n.Seen(n.lookup(key), nil)
 				n.wantNoMorePolls()
 			})
 		})
@@ -94,6 +95,47 @@ func TestApproval(t *testing.T) {
 		n := newNode(t, r.idp, r.st)
 		n.want(n.lookup(key), session.Ended, session.TokenExpired)
 	})
+}
+
+// TestAccept: an approval by somebody who is not meant is refused, by what was
+// asked last.
+func TestAccept(t *testing.T) {
+	notAlice := func(who *idp.Identity) error {
+		if who.Subject == "sub-alice" {
+			return errors.New("not her")
+		}
+		return nil
+	}
+	for name, c := range map[string]struct {
+		asked  []Accept
+		state  session.State
+		reason session.Reason
+		result idp.Outcome
+	}{
+		"anybody":                {nil, session.Active, "", idp.Approved},
+		"somebody else":          {[]Accept{notAlice}, session.Denied, session.WrongAccount, idp.Denied},
+		"somebody else, at last": {[]Accept{nil, notAlice}, session.Denied, session.WrongAccount, idp.Denied},
+		"anybody, at last":       {[]Accept{notAlice, nil}, session.Active, "", idp.Approved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				s, _ := r.watched(5*time.Second, 10*time.Minute)
+				for _, accept := range c.asked {
+					r.Seen(s, accept)
+				}
+				r.idp.Approve("")
+				<-s.Now().Next()
+				synctest.Wait()
+				r.want(s, c.state, c.reason)
+				r.wantResult(c.result, 1)
+				r.wantNoMorePolls()
+				if c.state == session.Denied && s.Now().Identity != nil {
+					t.Error("its tokens are kept")
+				}
+			})
+		})
+	}
 }
 
 func TestTokensThatSignNobodyIn(t *testing.T) {
@@ -281,8 +323,8 @@ func TestAddOnlyPending(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		r.Add(s)
-		r.Seen(s)
+		r.Add(s, nil)
+		r.Seen(s, nil)
 		r.stop()
 		r.signIn(5*time.Second, time.Hour)
 		if r.Pending() != 0 || r.polls() != 0 {

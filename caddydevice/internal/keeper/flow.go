@@ -36,13 +36,14 @@ const (
 )
 
 // flow is one sign-in. A worker that has taken it out of the queue owns
-// everything but due, index and unwatched, which Keeper.mu guards.
+// everything but due, index, unwatched and accept, which Keeper.mu guards.
 type flow struct {
 	session *session.Session
 	due     time.Time
 	index   int // in the queue; -1 while a worker has it
 	// unwatched counts the polls in a row that nobody watched.
 	unwatched int
+	accept    Accept
 
 	last     time.Time     // end of the last answer
 	atLeast  time.Duration // the interval with every slow_down, also if it could not be stored
@@ -232,6 +233,10 @@ func (k *Keeper) verify(f *flow) bool {
 		f.lastErr = err
 		return k.end(f, idp.Failed, session.Failed, session.BadTokens)
 	}
+	if err := k.accepted(f, who); err != nil {
+		f.lastErr = err
+		return k.end(f, idp.Denied, session.Denied, session.WrongAccount)
+	}
 	identity := session.Identity{
 		Issuer: who.Issuer, Subject: who.Subject, SessionID: who.SessionID, Claims: who.Claims,
 		AccessToken: tokens.Access, RefreshToken: tokens.Refresh, IDToken: tokens.ID, Since: time.Now(),
@@ -241,6 +246,17 @@ func (k *Keeper) verify(f *flow) bool {
 		return f.session.Activate(ctx, identity, tokens.Until(who))
 	}
 	return k.settle(f)
+}
+
+// accepted asks whether the approval is that of somebody who is meant.
+func (k *Keeper) accepted(f *flow, who *idp.Identity) error {
+	k.mu.Lock()
+	accept := f.accept
+	k.mu.Unlock()
+	if accept == nil {
+		return nil
+	}
+	return accept(who)
 }
 
 // end settles a sign-in that nobody will be signed in by.

@@ -112,7 +112,7 @@ func (r *rig) signIn(interval, life time.Duration) (*session.Session, session.Ke
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.Add(s)
+	r.Add(s, nil)
 	return s, key
 }
 

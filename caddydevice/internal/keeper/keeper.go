@@ -119,9 +119,13 @@ func (k *Keeper) closed() bool {
 // Pending returns the number of sign-ins under way here.
 func (k *Keeper) Pending() int { return int(k.pending.Load()) }
 
+// Accept says why an approval is somebody's who is not meant; nil takes
+// everybody's. Its error is for the log.
+type Accept func(who *idp.Identity) error
+
 // Add polls for a session from now on, if it is pending and nobody does yet:
 // the first poll comes one interval from now.
-func (k *Keeper) Add(s *session.Session) {
+func (k *Keeper) Add(s *session.Session, accept Accept) {
 	if s.Now().State != session.Pending || k.closed() {
 		return
 	}
@@ -130,7 +134,7 @@ func (k *Keeper) Add(s *session.Session) {
 	if _, ok := k.flows[s.ID()]; ok {
 		return
 	}
-	f := &flow{session: s, last: time.Now(), index: -1}
+	f := &flow{session: s, accept: accept, last: time.Now(), index: -1}
 	k.flows[s.ID()] = f
 	k.pending.Add(1)
 	k.schedule(f, f.next(time.Now()))
@@ -138,11 +142,14 @@ func (k *Keeper) Add(s *session.Session) {
 
 // Seen tells that the session's client made a request: a sign-in that nobody
 // keeps is taken up, and one whose polls were widened goes back to its
-// interval, never below it.
-func (k *Keeper) Seen(s *session.Session) {
+// interval, never below it. The last accept that was given counts.
+func (k *Keeper) Seen(s *session.Session, accept Accept) {
 	s.Use()
 	k.mu.Lock()
 	f, ok := k.flows[s.ID()]
+	if ok {
+		f.accept = accept
+	}
 	if ok && f.unwatched > 0 && f.index >= 0 {
 		f.unwatched = 0
 		if at := f.next(time.Now()); at.Before(f.due) {
@@ -151,7 +158,7 @@ func (k *Keeper) Seen(s *session.Session) {
 	}
 	k.mu.Unlock()
 	if !ok {
-		k.Add(s)
+		k.Add(s, accept)
 	}
 }
 

@@ -108,7 +108,7 @@ func TestManySignIns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.Add(s)
+			r.Add(s, nil)
 		}
 		if n := r.Pending(); n != many {
 			t.Errorf("%d pending", n)
@@ -163,7 +163,7 @@ func TestGiveUp(t *testing.T) {
 			t.Errorf("%d pending, want 2", n)
 		}
 		r.idp.Approve("")
-		r.Seen(second)
+		r.Seen(second, nil)
 		if s := r.Oldest(quiet); s != nil {
 			t.Error("one that was just asked about is given up")
 		}

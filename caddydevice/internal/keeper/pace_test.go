@@ -22,7 +22,7 @@ func TestInterval(t *testing.T) {
 		r := newRig(t, script(delayed(idptest.Pending(), 3*time.Second)))
 		begin := time.Now()
 		s, _ := r.watched(5*time.Second, 5*time.Minute)
-		r.Add(s) // once is enough
+		r.Add(s, nil) // once is enough
 		time.Sleep(time.Minute)
 		if first := r.idp.Calls("/token")[0].Start.Sub(begin); first != 5500*ms {
 			t.Errorf("the first poll came after %v", first)
@@ -174,13 +174,13 @@ func TestNobodyWatching(t *testing.T) {
 		calls := r.idp.Calls("/token")
 		time.Sleep(time.Until(calls[len(calls)-1].End.Add(time.Minute)) + 20*time.Second)
 		n := r.polls()
-		r.Seen(s)
+		r.Seen(s, nil)
 		synctest.Wait()
 		if r.polls() != n+1 {
 			t.Error("no poll at once, though the interval was over long ago")
 		}
 		time.Sleep(5499 * ms)
-		r.Seen(s)
+		r.Seen(s, nil)
 		synctest.Wait()
 		if r.polls() != n+1 {
 			t.Error("a request beat the interval")
@@ -201,8 +201,8 @@ func TestHammering(t *testing.T) {
 		s, key := a.signIn(5*time.Second, 10*time.Minute)
 		b := newNode(t, a.idp, a.st)
 		for range 5 * 60 * 10 {
-			a.Seen(a.lookup(key))
-			b.Seen(b.lookup(key))
+			a.Seen(a.lookup(key), nil)
+			b.Seen(b.lookup(key), nil)
 			time.Sleep(100 * ms)
 		}
 		a.want(s, "pending", "")
@@ -250,7 +250,7 @@ func TestLeaseOutlivesALongInterval(t *testing.T) {
 		if _, ok := b.lookup(key).Watch(1); !ok {
 			t.Fatal("cannot watch")
 		}
-		b.Seen(b.lookup(key))
+		b.Seen(b.lookup(key), nil)
 		time.Sleep(20 * time.Minute)
 		for _, gap := range a.gaps() {
 			if gap < 100*time.Second {
@@ -275,7 +275,7 @@ func TestAdoption(t *testing.T) {
 			t.Fatal("cannot watch")
 		}
 		begin := time.Now()
-		b.Seen(s)
+		b.Seen(s, nil)
 		time.Sleep(time.Minute)
 		calls := a.idp.Calls("/token")[n:]
 		if len(calls) < 2 || calls[0].Start.Sub(begin) != 15500*ms || calls[1].Start.Sub(calls[0].End) != 15500*ms {
@@ -283,7 +283,7 @@ func TestAdoption(t *testing.T) {
 		}
 		b.stop()
 		c := newNode(t, a.idp, a.st)
-		c.Add(c.lookup(key)) // the lease was given back: no wait for it
+		c.Add(c.lookup(key), nil) // the lease was given back: no wait for it
 		time.Sleep(15500 * ms)
 		synctest.Wait()
 		if got := a.polls(); got != n+len(calls)+1 {

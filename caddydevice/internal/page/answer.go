@@ -6,10 +6,12 @@ package page
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -50,7 +52,8 @@ type Login struct {
 // User is who is signed in.
 type User struct {
 	Name, Subject string
-	Since, Until  time.Time
+	// Since is the zero time where that is not known.
+	Since, Until time.Time
 }
 
 // Answer is one answer of the gateway. The zero value of a field leaves it
@@ -129,10 +132,16 @@ var securityHeaders = [...][2]string{
 	{"Cross-Origin-Resource-Policy", "same-origin"},
 }
 
-// SecurityHeaders sets what every answer of ours carries.
+// SecurityHeaders sets what every answer of ours carries, and takes off what
+// lets other origins read it: that is for the upstream's answers.
 func SecurityHeaders(h http.Header) {
 	for _, kv := range securityHeaders {
 		h.Set(kv[0], kv[1])
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			delete(h, name)
+		}
 	}
 }
 
@@ -158,18 +167,36 @@ func (l *Login) QRText() string {
 	return l.VerificationURI
 }
 
+// WriteText sends a text and nothing else.
+func WriteText(w http.ResponseWriter, r *http.Request, text string) error {
+	SecurityHeaders(w.Header())
+	return writeBody(w, r, contentTypes[Text], text)
+}
+
 // WriteSVG sends the QR code of a text and nothing else.
 func WriteSVG(w http.ResponseWriter, r *http.Request, text string) error {
-	svg := SVG(text)
-	h := w.Header()
-	SecurityHeaders(h)
-	h.Set("Content-Type", "image/svg+xml")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Content-Length", strconv.Itoa(len(svg)))
+	SecurityHeaders(w.Header())
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	return writeBody(w, r, "image/svg+xml", SVG(text))
+}
+
+// WriteJSON sends a value and nothing else.
+func WriteJSON(w http.ResponseWriter, r *http.Request, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	SecurityHeaders(w.Header())
+	return writeBody(w, r, contentTypes[JSON], string(body)+"\n")
+}
+
+func writeBody(w http.ResponseWriter, r *http.Request, contentType, body string) error {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	_, err := io.WriteString(w, svg)
+	_, err := io.WriteString(w, body)
 	return err
 }

@@ -4,6 +4,7 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed" // the template
 	"fmt"
 	"html/template"
@@ -22,6 +23,7 @@ type pageData struct {
 	Nonce       string
 	Title       string
 	Text, Next  string
+	ButtonText  string
 	BeforeText  string
 	QR          template.HTML
 	Minutes     string
@@ -36,6 +38,7 @@ type pageData struct {
 func (a *Answer) html(nonce string) ([]byte, error) {
 	m := messageOf(a.Status, a.Detail)
 	d := pageData{Answer: a, Nonce: nonce, Title: m.title, Text: m.text, Next: m.next}
+	d.ButtonText = cmp.Or(buttons[a.Status], "Sign in")
 	if a.Before != "" {
 		d.BeforeText = messageOf(a.Before, a.BeforeDetail).text
 	}
@@ -50,7 +53,10 @@ func (a *Answer) html(nonce string) ([]byte, error) {
 		d.Refresh = fmt.Sprintf("%d;url=%s", d.RefreshSecs, a.Reload)
 	}
 	if u := a.User; u != nil {
-		d.Since, d.Until = u.Since.Format("2006-01-02 15:04 MST"), u.Until.Format("2006-01-02 15:04 MST")
+		d.Until = u.Until.Format("2006-01-02 15:04 MST")
+		if !u.Since.IsZero() {
+			d.Since = u.Since.Format("2006-01-02 15:04 MST")
+		}
 	}
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, d); err != nil {

@@ -48,7 +48,10 @@ func (a *Answer) json() ([]byte, error) {
 	}
 	if u := a.User; u != nil {
 		j.User, j.Subject = u.Name, u.Subject
-		j.Since, j.Until = u.Since.UTC().Format(time.RFC3339), u.Until.UTC().Format(time.RFC3339)
+		j.Until = u.Until.UTC().Format(time.RFC3339)
+		if !u.Since.IsZero() {
+			j.Since = u.Since.UTC().Format(time.RFC3339)
+		}
 	}
 	b, err := json.Marshal(j)
 	return append(b, '\n'), err

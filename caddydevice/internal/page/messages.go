@@ -36,6 +36,10 @@ const (
 var messages = map[Status]map[string]message{
 	Pending: {
 		"": {"Sign in", "This sign-in waits for your approval.", "Open the address on a phone or a computer, enter the code and approve."},
+		"body": {
+			"Sign in", "This sign-in waits for your approval, and a request with a body cannot wait for it (Prefer: wait).",
+			"Wait for the approval with a GET of wait_uri, then send the request again.",
+		},
 	},
 	Active: {
 		"": {"Signed in", "You are signed in.", ""},
@@ -46,6 +50,10 @@ var messages = map[Status]map[string]message{
 	},
 	Denied: {
 		"": {"Sign-in declined", "The sign-in was declined.", "If you want to sign in, start again and approve it."},
+		"wrong_account": {
+			"Wrong account", "This sign-in was approved with an account that it is not meant for, so nobody was signed in.",
+			"Start again, and approve it with the right account; sign out at the identity provider first if it does not ask which.",
+		},
 	},
 	Expired: {
 		"": {"Code expired", "Nobody approved the sign-in in time, so its code has expired.", "Start again to get a new code."},
@@ -86,6 +94,10 @@ var messages = map[Status]map[string]message{
 			"Not allowed", "You are signed in, but what the identity provider says about you does not fit into a request.",
 			"Ask the operator of this site: upstream_headers names a claim that is too large.",
 		},
+		"methods": {
+			"Not allowed", "This sign-in may not make a request of this kind: it is for reading only, or the like.",
+			"Ask the operator of this site which methods it may use.",
+		},
 		"cross_origin": {"Refused", "This request comes from a page of another site.", "Open this site itself and try from there."},
 		"start":        {"Not allowed", "A sign-in cannot be started from here.", "Ask the operator of this site from where it can."},
 	},
@@ -96,11 +108,13 @@ var messages = map[Status]map[string]message{
 	},
 	Unavailable: {
 		"":      {"Not available", "The identity provider cannot be reached, so nobody can sign in right now.", tryLater},
+		"keys":  {"Not available", "The identity provider's keys cannot be reached, so an access token cannot be checked right now.", tryLater},
 		"store": {"Not available", "The place where sign-ins are kept cannot be reached. Nobody is signed out by this.", tryLater},
 	},
 	Required: {
 		"":        {"Sign in", "You have to sign in to see this.", "Start a sign-in."},
 		"unknown": {"Sign in", "This session key is not known here, or no longer.", "Start a new sign-in."},
+		"token":   {"Sign in", "This access token is not good here, or no longer.", "Get a new one for this site, or start a sign-in."},
 		"cookie": {
 			"No cookie", "This browser did not keep the sign-in's cookie, so it cannot be recognised.",
 			"Allow cookies for this site; a private window or a kiosk profile may drop them. Then start again.",
@@ -116,11 +130,18 @@ var messages = map[Status]map[string]message{
 		"target":        {"Bad request", "This request's target is no path.", "Ask for a path, like /reports."},
 		"parameter":     {"Bad request", "A parameter of this request has a value that it cannot have.", "Check the address."},
 		"param":         {"Bad request", "Part of this request would be passed on to the identity provider, and is too long for that or has characters that it cannot have.", "Make it shorter; or ask the operator of this site what it may be."},
+		"format":        {"Bad request", "There is no such format.", "Use curl, netrc or header."},
+		"browser_key":   {"Bad request", "A browser's session key is never printed.", "Sign in from a terminal: its key can be."},
+		"token_logout":  {"Bad request", "This request has an access token of its own, and no session that could be ended here.", "Let it run out, or revoke it at the identity provider."},
 		"unsupported":   {"Not supported", "This is not supported yet.", "Leave out what asks for it, or ask for application/json."},
 		"authorization": {"Bad request", "This request has more than one Authorization header.", "Send one."},
 		"host":          {"Bad request", "This host name is not one that this site answers for.", "Use the site's own name; its operator may have to set public_url."},
 	},
 }
+
+// buttons are what the button says that starts a sign-in, where that is not
+// "Sign in".
+var buttons = map[Status]string{Forbidden: "Sign in as someone else"}
 
 // message returns the words of a status and detail.
 func messageOf(s Status, detail string) message {

@@ -31,6 +31,10 @@ func (a *Answer) text() []byte {
 
 func (a *Answer) loginText(b *strings.Builder) {
 	l := a.Login
+	if a.Detail != "" {
+		m := messageOf(a.Status, a.Detail)
+		fmt.Fprintf(b, "%s %s\n\n%s\n\n", m.text, m.next, l.WaitURI)
+	}
 	fmt.Fprintf(b, "Sign in to %s: open this address on a phone or a computer\n\n%s\n\nand enter the code\n\n%s\n\n", a.Site, l.VerificationURI, l.UserCode)
 	fmt.Fprintf(b, "The code works for %s, until %s.\n", plural(minutes(l.Expires), "minute"), l.Expires.Format("15:04 MST"))
 	b.WriteString("Only go on if you started this yourself.\n")
@@ -47,8 +51,11 @@ func (a *Answer) loginText(b *strings.Builder) {
 
 func (a *Answer) userText(b *strings.Builder) {
 	u := a.User
-	fmt.Fprintf(b, "Signed in to %s as %s since %s, until %s.\n", a.Site, u.Name,
-		u.Since.Format("2006-01-02 15:04 MST"), u.Until.Format("2006-01-02 15:04 MST"))
+	fmt.Fprintf(b, "Signed in to %s as %s", a.Site, u.Name)
+	if !u.Since.IsZero() {
+		fmt.Fprintf(b, " since %s", u.Since.Format("2006-01-02 15:04 MST"))
+	}
+	fmt.Fprintf(b, ", until %s.\n", u.Until.Format("2006-01-02 15:04 MST"))
 }
 
 // ProgressLine is a whole line that says that nothing has changed yet.

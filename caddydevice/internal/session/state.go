@@ -65,6 +65,7 @@ type Reason string
 
 const (
 	Declined      Reason = "declined"      // the person said no
+	WrongAccount  Reason = "wrong_account" // somebody approved who is not meant
 	CodeExpired   Reason = "code_expired"  // nobody decided in time
 	ProviderError Reason = "provider"      // the identity provider refused the sign-in
 	Forgotten     Reason = "forgotten"     // it knows nothing of the code any more, before its time
