@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
 // observed has the gate's log observed.
@@ -166,36 +167,41 @@ func TestExpects(t *testing.T) {
 // TestWrongAccount: whoever approves is not who is meant. The screen says so,
 // and nobody is signed in.
 func TestWrongAccount(t *testing.T) {
-	for name, row := range map[string]struct {
+	g := newGate(t, map[string]any{"expect": rules("preferred_username", "lobby")})
+	g.idp.Device = func(n int) idptest.Reply {
+		answer := idptest.Device(g.idp.Issuer, n)
+		answer["interval"] = 1
+		return idptest.JSON(http.StatusOK, answer)
+	}
+	const words = "approved with an account that it is not meant for"
+	rows := []struct {
+		name   string
 		header map[string]string
 		words  string
+		key    string
 	}{
-		"terminal": {curlHeaders, "approved with an account that it is not meant for"},
-		"program":  {jsonHeaders, `"status":"denied","error":"access_denied"`},
-		"browser":  {browserHeaders, "approved with an account that it is not meant for"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := newGate(t, map[string]any{"expect": rules("preferred_username", "lobby")})
-			g.idp.Device = func(n int) idptest.Reply {
-				answer := idptest.Device(g.idp.Issuer, n)
-				answer["interval"] = 1
-				return idptest.JSON(http.StatusOK, answer)
-			}
-			key := g.begun(row.header)
-			g.idp.Approve("") // as alice
-			s := g.session(key)
-			for s.Now().State == "pending" {
+		{name: "terminal", header: curlHeaders, words: words},
+		{name: "program", header: jsonHeaders, words: `"status":"denied","error":"access_denied"`},
+		{name: "browser", header: browserHeaders, words: words},
+	}
+	for i := range rows {
+		rows[i].key = g.begun(rows[i].header)
+	}
+	g.idp.Approve("") // as alice
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			s := g.session(row.key)
+			for s.Now().State == session.Pending {
 				<-s.Now().Next()
 			}
-			if snap := s.Now(); snap.State != "denied" || snap.Reason != "wrong_account" || snap.Identity != nil {
+			if snap := s.Now(); snap.State != session.Denied || snap.Reason != session.WrongAccount || snap.Identity != nil {
 				t.Fatalf("%s, %s, %v", snap.State, snap.Reason, snap.Identity)
 			}
-			resp := g.do(request{target: "/.device/wait", header: g.cookieOf(row.header, key)})
+			resp := g.do(request{target: "/.device/wait", header: g.cookieOf(row.header, row.key)})
 			if resp.StatusCode != http.StatusForbidden || !strings.Contains(g.body, row.words) {
 				t.Errorf("%d %s", resp.StatusCode, g.body)
 			}
-			if g.do(request{target: "/", header: g.cookieOf(row.header, key)}); g.upstream != nil {
+			if g.do(request{target: "/", header: g.cookieOf(row.header, row.key)}); g.upstream != nil {
 				t.Error("reached the upstream")
 			}
 		})
