@@ -163,9 +163,11 @@ func (a *App) engineFor(p resolvedProvider, at string) (*engine, error) {
 // says what an operator should know.
 func (a *App) Start() error {
 	if httpApp, err := a.ctx.AppIfConfigured("http"); err == nil {
-		if err := checkSites(httpApp.(*caddyhttp.App)); err != nil {
+		gates := allGates(httpApp.(*caddyhttp.App))
+		if err := checkSites(gates); err != nil {
 			return err
 		}
+		learnStripped(gates)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -4,6 +4,7 @@ package caddydevice
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -169,6 +170,10 @@ type Handler struct {
 	onceXFF  sync.Once
 	trouble  *rate.Sometimes // for what every start could say again
 	faults   *rate.Sometimes // the same for every request
+	// strips are the prefixes that may be taken off a request's path before it
+	// comes here, for each place of the handler; nil until the app has started,
+	// and where they are not known.
+	strips atomic.Pointer[[][]string]
 }
 
 // SessionConfig says how long a session lives.

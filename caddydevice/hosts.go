@@ -178,9 +178,9 @@ type links struct {
 }
 
 // linksFor makes the links of an answer to r, whose site is known to be good.
-// Within handle_path they carry what was stripped.
+// They carry what handle_path or uri strip_prefix took off the path.
 func (h *Handler) linksFor(r *http.Request) links {
-	l := links{origin: h.hosts.public, path: h.PathPrefix}
+	l := links{origin: h.hosts.public}
 	if l.origin == "" {
 		scheme := "http"
 		if r.TLS != nil {
@@ -188,10 +188,8 @@ func (h *Handler) linksFor(r *http.Request) links {
 		}
 		l.origin = scheme + "://" + strings.ToLower(r.Host)
 	}
-	arrived := original(r).Path
-	if stripped, ok := strings.CutSuffix(arrived, r.URL.Path); ok && validPrefix(stripped) {
-		l.path = stripped + h.PathPrefix
-	}
+	cut, _ := h.stripped(r)
+	l.path = (&url.URL{Path: cut}).EscapedPath() + h.PathPrefix
 	return l
 }
 

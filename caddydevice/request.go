@@ -125,12 +125,16 @@ func original(r *http.Request) *url.URL {
 }
 
 // reserved returns the name of the gateway's own path that the request is for,
-// by the path as it is now or as it arrived.
+// by the path as it is now, as it arrived, or as it arrived without what was
+// stripped: a rewrite may have come after that.
 func (h *Handler) reserved(r *http.Request) (string, bool) {
-	if name, ok := under(r.URL.Path, h.PathPrefix); ok {
-		return name, true
+	_, rest := h.stripped(r)
+	for _, path := range [...]string{r.URL.Path, original(r).Path, rest} {
+		if name, ok := under(path, h.PathPrefix); ok {
+			return name, true
+		}
 	}
-	return under(original(r).Path, h.PathPrefix)
+	return "", false
 }
 
 func under(path, prefix string) (string, bool) {

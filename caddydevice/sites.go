@@ -14,38 +14,30 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// checkSites refuses gates of one site that would take each other's sign-ins
-// away. Routes of a server are of one site where they are for a host in
-// common, or for any host. Those of different servers share the cookies of
-// such a host, since cookies know no ports (RFC 6265 §8.5).
-func checkSites(httpApp *caddyhttp.App) error {
-	var all []placedGate
-	for _, name := range slices.Sorted(maps.Keys(httpApp.Servers)) {
-		server := httpApp.Servers[name]
-		for _, gate := range gatesIn(server, server.Routes, placedGate{}, 0) {
-			gate.server, gate.at = name, place(name, server.Listen, gate.hosts)
-			all = append(all, gate)
-		}
-	}
+// checkSites refuses gates that cannot work where they are, and gates of one
+// site that would take each other's sign-ins away. Routes of a server are of
+// one site where they are for a host in common, or for any host. Those of
+// different servers share the cookies of such a host, since cookies know no
+// ports (RFC 6265 §8.5).
+func checkSites(all []placedGate) error {
 	for i, one := range all {
-		for _, other := range all[:i] {
-			if err := other.besides(one); err != nil {
-				return fmt.Errorf("device_auth%s: %w", one.at, err)
-			}
+		if err := one.check(all[:i], all); err != nil {
+			return fmt.Errorf("device_auth%s: %w", one.at, err)
 		}
 	}
 	return nil
 }
 
-// placedGate is a gate, the hosts that it is for, nil for any, its server, and
-// the gates that a request may have passed before it.
-type placedGate struct {
-	*Handler
-	hosts  []string
-	server string
-	at     string
-	behind []*Handler
-	last   bool // in a terminal route: nothing comes after that
+func (g placedGate) check(before, all []placedGate) error {
+	for _, other := range before {
+		if err := other.besides(g); err != nil {
+			return err
+		}
+	}
+	if err := g.checkWay(); err != nil {
+		return err
+	}
+	return g.checkReach(all)
 }
 
 func oneSite(a, b []string) bool {
@@ -78,66 +70,6 @@ func hostsMeet(one, other string) bool {
 		}
 	}
 	return true
-}
-
-// maxDepth is how deep routes may lie in each other: named routes can invoke
-// themselves.
-const maxDepth = 32
-
-// gatesIn finds the handlers of routes and of the routes inside them, named
-// ones included. A route without hosts of its own is for those of the one
-// around it. A request may pass one route of a list after the other, those of
-// the server itself too, but only one of a group, and none after a terminal
-// one, which the sites of a Caddyfile are.
-func gatesIn(server *caddyhttp.Server, routes caddyhttp.RouteList, around placedGate, depth int) []placedGate {
-	if depth > maxDepth {
-		return nil
-	}
-	var found []placedGate
-	var groups []string // of the route that each of found is in
-	for _, route := range routes {
-		way := around
-		if hosts := hostsOf(route.MatcherSets); hosts != nil {
-			way.hosts = hosts
-		}
-		way.behind = slices.Clone(around.behind)
-		for i, gate := range found {
-			if !gate.last && (route.Group == "" || groups[i] != route.Group) {
-				way.behind = append(way.behind, gate.Handler)
-			}
-		}
-		for _, gate := range gatesOn(server, route, way, depth) {
-			gate.last = gate.last || route.Terminal
-			found, groups = append(found, gate), append(groups, route.Group)
-		}
-	}
-	return found
-}
-
-// gatesOn finds the handlers of one route, in their order.
-func gatesOn(server *caddyhttp.Server, route caddyhttp.Route, way placedGate, depth int) []placedGate {
-	var found []placedGate
-	for _, handler := range route.Handlers {
-		next := way
-		next.behind = slices.Clone(way.behind)
-		for _, gate := range found {
-			if !gate.last {
-				next.behind = append(next.behind, gate.Handler)
-			}
-		}
-		switch h := handler.(type) {
-		case *Handler:
-			next.Handler = h
-			found = append(found, next)
-		case *caddyhttp.Subroute:
-			found = append(found, gatesIn(server, h.Routes, next, depth+1)...)
-		case *caddyhttp.Invoke:
-			if named := server.NamedRoutes[h.Name]; named != nil {
-				found = append(found, gatesIn(server, caddyhttp.RouteList{*named}, next, depth+1)...)
-			}
-		}
-	}
-	return found
 }
 
 // mayDiffer are the settings that each gate of one site has for itself. Those
@@ -174,7 +106,7 @@ func (g placedGate) besides(other placedGate) error {
 	_, inside := under(other.PathPrefix, g.PathPrefix)
 	_, around := under(g.PathPrefix, other.PathPrefix)
 	switch {
-	case slices.Contains(other.behind, g.Handler) && mayMeet(g.hosts, other.hosts): // whatever the hosts are called
+	case other.isBehind(g.Handler): // whatever the hosts are called
 	case !oneSite(g.hosts, other.hosts) || !sameServer && g.hosts == nil:
 		return nil
 	}

@@ -35,6 +35,22 @@ func provisionSites(t *testing.T, config *caddy.Config) (*caddyhttp.App, error) 
 	return httpApp.(*caddyhttp.App), nil
 }
 
+// configOf is the configuration that a Caddyfile makes.
+func configOf(t *testing.T, caddyfile string) *caddy.Config {
+	t.Helper()
+	text, err := adapt(caddyfile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw struct {
+		Apps caddy.ModuleMap `json:"apps"`
+	}
+	if err := json.Unmarshal([]byte(text), &raw); err != nil {
+		t.Fatal(err)
+	}
+	return &caddy.Config{Logging: quiet, Admin: &caddy.AdminConfig{Disabled: true}, AppsRaw: raw.Apps}
+}
+
 // startSites is what App.Start says of a configuration.
 func startSites(t *testing.T, config *caddy.Config) error {
 	t.Helper()
@@ -42,7 +58,7 @@ func startSites(t *testing.T, config *caddy.Config) error {
 	if err != nil {
 		return err
 	}
-	return checkSites(httpApp)
+	return checkSites(allGates(httpApp))
 }
 
 // otherSettings differ from the default in one key each.
@@ -194,8 +210,7 @@ func TestSharedEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httpApp.Servers["edge"]
-	gates := gatesIn(server, server.Routes, placedGate{}, 0)
+	gates := allGates(httpApp)
 	if len(gates) != 3 || gates[0].engine != gates[1].engine || gates[0].engine == gates[2].engine {
 		t.Errorf("%d gates", len(gates))
 	}
@@ -229,7 +244,8 @@ func TestWhereGatesAre(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var got [][]string
-			for _, p := range gatesIn(server, caddyhttp.RouteList{row.route}, placedGate{}, 0) {
+			server.Routes = caddyhttp.RouteList{row.route}
+			for _, p := range gatesOf(server) {
 				got = append(got, p.hosts)
 			}
 			if !reflect.DeepEqual(got, row.want) {
@@ -305,17 +321,7 @@ func TestGatesOnOneWay(t *testing.T) {
 		{"one after the other", "api.example.com", "route {\n" + gate("") + other("") + "respond both\n}\n", "shares the cookie"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			config, err := adapt(row.address + " {\n" + row.lines + "respond hello\n}\n")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var raw struct {
-				Apps caddy.ModuleMap `json:"apps"`
-			}
-			if err := json.Unmarshal([]byte(config), &raw); err != nil {
-				t.Fatal(err)
-			}
-			err = startSites(t, &caddy.Config{Logging: quiet, Admin: &caddy.AdminConfig{Disabled: true}, AppsRaw: raw.Apps})
+			err := startSites(t, configOf(t, row.address+" {\n"+row.lines+"respond hello\n}\n"))
 			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("%v, want %q", err, row.want)
 			}
@@ -378,8 +384,8 @@ func TestGateBeforeAndInAGroup(t *testing.T) {
 	route := func(group string, handler caddyhttp.MiddlewareHandler) caddyhttp.Route {
 		return caddyhttp.Route{Group: group, Handlers: []caddyhttp.MiddlewareHandler{handler}}
 	}
-	gates := gatesIn(new(caddyhttp.Server), caddyhttp.RouteList{route("", one), route("g", one), route("g", two)}, placedGate{}, 0)
-	if len(gates) != 3 || len(gates[2].behind) != 1 || gates[2].behind[0] != one {
-		t.Errorf("%d gates, the last behind %d", len(gates), len(gates[len(gates)-1].behind))
+	gates := gatesOf(&caddyhttp.Server{Routes: caddyhttp.RouteList{route("", one), route("g", one), route("g", two)}})
+	if len(gates) != 3 || !gates[2].isBehind(one) {
+		t.Errorf("%d gates, the last behind %d stops", len(gates), len(gates[len(gates)-1].way))
 	}
 }
