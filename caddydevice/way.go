@@ -146,8 +146,8 @@ func (h *Handler) stripped(r *http.Request) (cut, rest string) {
 	}
 	rest = arrived
 	for _, prefixes := range *places {
-		if len(prefixes) == 0 || !strings.HasPrefix(arrived, "/") {
-			continue
+		if len(prefixes) == 0 {
+			continue // as is so of nearly all: nothing to clean
 		}
 		if more, left := cutPrefixes(caddyhttp.CleanPath(arrived, true), prefixes); len(more) > len(cut) {
 			cut, rest = more, left

@@ -1,0 +1,416 @@
+// This file tests the gate beside Caddy's own directives, in a running Caddy:
+// who answers, what the upstream sees, and where links lead.
+
+package caddydevice
+
+import (
+	"bufio"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+// besideAsk is a request, and what comes of it. In body and location ADDR is the
+// site's address.
+type besideAsk struct {
+	who      string // of clients
+	target   string
+	header   map[string]string
+	status   int
+	body     string // is part of the answer
+	location string
+}
+
+// besideRow is a site. UPSTREAM in its lines is one that says what it sees,
+// AUTH is for forward_auth and says yes, FILES is a folder. Clients sign in at
+// the path signIn.
+type besideRow struct {
+	name, global, lines, signIn string
+	asks                        []besideAsk
+}
+
+// basicAuth is how basic_auth knows alice by the password secret, as alice
+// sends it.
+const basicAuth = "basic_auth {\nalice $2a$04$RLQLWLYdIm6oJiRnACR85e8xhvB6LxWG8KqJ7wzyguktfkBVXYpg.\n}\n"
+
+var basicHeader = map[string]string{"Authorization": "Basic YWxpY2U6c2VjcmV0"}
+
+var besideRows = []besideRow{
+	{
+		name: "handle", signIn: "/api/x",
+		lines: "handle /api/* {\nGATE(path_prefix /api/.device)\nreverse_proxy UPSTREAM\n}\nhandle {\nrespond open\n}",
+		asks: []besideAsk{
+			{who: "json", target: "/api/x?y=1", status: 401, body: `"wait_uri":"http://ADDR/api/.device/wait"`},
+			{who: "browser", target: "/api/x?y=1", status: 401, body: `action="/api/.device/login"`},
+			{who: "curl", target: "/api/x?y=1", status: 401, body: " 'http://ADDR/api/x?y=1'"},
+			{who: "json", target: "/api/.device/login", status: 200, body: `"wait_uri":"http://ADDR/api/.device/wait"`},
+			{who: "approved", target: "/api/x?y=1", status: 303, location: "/api/x?y=1"},
+			{who: "terminal", target: "/api/x?y=1", status: 200, body: "upstream /api/x?y=1 user=alice cookie= auth="},
+			{who: "curl", target: "/.device/login", status: 200, body: "open"},
+		},
+	},
+	{
+		name: "handle_path", signIn: "/app/x",
+		lines: "handle_path /app/* {\nGATE\nreverse_proxy UPSTREAM\n}\nhandle {\nrespond open\n}",
+		asks: []besideAsk{
+			{who: "json", target: "/app/x?y=1", status: 401, body: `"wait_uri":"http://ADDR/app/.device/wait","qr_uri":"http://ADDR/app/.device/qr.svg"`},
+			{who: "browser", target: "/app/x?y=1", status: 401, body: `action="/app/.device/login"`},
+			{who: "browser", target: "/app/x?y=1", status: 401, body: `to = "/app/x?y=1", reload = "/app/.device/login?again=1\u0026to=%2Fapp%2Fx%3Fy%3D1"`},
+			{who: "curl", target: "/app/x?y=1", status: 401, body: " 'http://ADDR/app/x?y=1'"},
+			{who: "json", target: "/app/.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
+			{who: "json", target: "/APP/.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
+			{who: "json", target: "//app//.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
+			{who: "approved", target: "/app/x?y=1", status: 303, location: "/app/x?y=1"},
+			{who: "approved", target: "/app/.device/login?to=/app/x", status: 303, location: "/app/x"},
+			{who: "terminal", target: "/app/x?y=1", status: 200, body: "upstream /x?y=1 user=alice cookie= auth="},
+			{who: "terminal", target: "/app/.device/session", status: 200, body: "Signed in to 127.0.0.1 as alice"},
+			{who: "curl", target: "/.device/login", status: 200, body: "open"},
+		},
+	},
+	{
+		name: "handle_path in handle_path", signIn: "/a/b/x",
+		lines: "handle_path /a/* {\nhandle_path /b/* {\nGATE\nreverse_proxy UPSTREAM\n}\n}",
+		asks: []besideAsk{
+			{who: "json", target: "/a/b/x", status: 401, body: `"wait_uri":"http://ADDR/a/b/.device/wait"`},
+			{who: "json", target: "/a/b/.device/login", status: 200, body: `"wait_uri":"http://ADDR/a/b/.device/wait"`},
+			{who: "approved", target: "/a/b/x", status: 303, location: "/a/b/x"},
+			{who: "terminal", target: "/a/b/x", status: 200, body: "upstream /x user=alice"},
+		},
+	},
+	{
+		name: "route", signIn: "/x",
+		lines: "route {\nreverse_proxy /public/* UPSTREAM\nGATE\nreverse_proxy UPSTREAM\n}",
+		asks: []besideAsk{
+			{who: "curl", target: "/public/x", status: 200, body: "upstream /public/x user= "},
+			{who: "json", target: "/x", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "terminal", target: "/x", status: 200, body: "upstream /x user=alice"},
+		},
+	},
+	{
+		name: "the upstream is down, and handle_errors", signIn: "/x",
+		lines: "GATE\nreverse_proxy 127.0.0.1:1\nhandle_errors {\nrespond \"sorry {err.status_code} {http.auth.user.id}\"\n}",
+		asks: []besideAsk{
+			{who: "terminal", target: "/x", status: 502, body: "sorry 502 sub-alice"},
+			{who: "json", target: "/x", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "curl", target: "/.device/nothing", status: 404, body: "There is nothing here."},
+			{who: "curl", target: "/.device/qr.svg", status: 404, body: "No sign-in is under way here."},
+		},
+	},
+	{
+		name: "handle_errors with an upstream", signIn: "/x",
+		lines: "GATE\nreverse_proxy 127.0.0.1:1\nhandle_errors {\nGATE\nreverse_proxy UPSTREAM\n}",
+		asks: []besideAsk{
+			{who: "terminal", target: "/x", header: map[string]string{"Remote-User": "root"}, status: 200, body: "upstream /x user=alice cookie= auth="},
+			{who: "jar", target: "/x", header: map[string]string{"Remote-User": "root"}, status: 200, body: "upstream /x user=alice cookie= auth="},
+		},
+	},
+	{
+		name: "handle_errors with an upstream, basic_auth first", signIn: "/x",
+		lines: basicAuth + "GATE\nrespond hello\nhandle_errors {\nGATE\nreverse_proxy UPSTREAM\n}",
+		asks: []besideAsk{
+			{who: "json", target: "/x", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "jar", target: "/x", header: map[string]string{"Remote-User": "root"}, status: 200, body: "upstream /x user=alice cookie= auth="},
+		},
+	},
+	{
+		name: "uri strip_prefix", signIn: "/app/x",
+		lines: "uri strip_prefix /app\nGATE\nreverse_proxy UPSTREAM",
+		asks: []besideAsk{
+			{who: "json", target: "/app/x", status: 401, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
+			{who: "json", target: "/x", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "json", target: "/app/.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
+			{who: "json", target: "/.device/login", status: 200, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "terminal", target: "/app/x", status: 200, body: "upstream /x user=alice"},
+		},
+	},
+	{
+		name: "a single-page app", signIn: "/deep/link",
+		lines: "root FILES\ntry_files {path} /index.html\nGATE\nfile_server",
+		asks: []besideAsk{
+			{who: "browser", target: "/deep/link", status: 401, body: `to = "/deep/link"`},
+			{who: "json", target: "/deep/link", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "json", target: "/deep/index.html", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "json", target: "/.device/login", status: 200, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "approved", target: "/deep/link?a=b", status: 303, location: "/deep/link?a=b"},
+			{who: "kiosk", target: "/deep/link", status: 200, body: "the index"},
+			{who: "kiosk", target: "/asset.txt", status: 200, body: "an asset"},
+		},
+	},
+	{
+		name: "a single-page app in handle_path", signIn: "/app/deep/link",
+		lines: "handle_path /app/* {\nroot FILES\ntry_files {path} /index.html\nGATE\nfile_server\n}",
+		asks: []besideAsk{
+			{who: "browser", target: "/app/deep/link", status: 401, body: `to = "/app/deep/link"`},
+			{who: "json", target: "/app/deep/link", status: 401, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
+			{who: "json", target: "/app/deep/index.html", status: 401, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
+			{who: "json", target: "/app/.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
+			{who: "approved", target: "/app/deep/link?a=b", status: 303, location: "/app/deep/link?a=b"},
+			{who: "approved", target: "/app/.device/login?to=/app/deep", status: 303, location: "/app/deep"},
+			{who: "kiosk", target: "/app/deep/link", status: 200, body: "the index"},
+			{who: "kiosk", target: "/app/asset.txt", status: 200, body: "an asset"},
+		},
+	},
+	{
+		name: "templates after it", signIn: "/page.html",
+		lines: "root FILES\nGATE\ntemplates\nfile_server",
+		asks: []besideAsk{
+			{who: "kiosk", target: "/page.html", status: 200, body: "hello sub-alice"},
+			{who: "curl", target: "/page.html?{{1|printf}}", status: 401, body: " 'http://ADDR/page.html?{{1|printf}}'"},
+			{who: "browser", target: "/page.html?{{1|printf}}", status: 401, body: `to = "/page.html?{{1|printf}}"`},
+		},
+	},
+	{
+		name: "rewrite", signIn: "/old", // the path that is decided on is the one that is forwarded
+		lines: "rewrite /old /new\nrewrite /new/open /open\ndevice_auth /new* {\nissuer https://idp.example.com\nclient_id gate\n}\nreverse_proxy UPSTREAM",
+		asks: []besideAsk{
+			{who: "json", target: "/old", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "json", target: "/new", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "curl", target: "/new/open", header: map[string]string{"Remote-User": "root"}, status: 200, body: "upstream /open user= "},
+			{who: "terminal", target: "/old?a=b", status: 200, body: "upstream /new?a=b user=alice"},
+		},
+	},
+	{
+		name: "forward_auth", signIn: "/x",
+		lines: "forward_auth AUTH {\nuri /\ncopy_headers Remote-User\n}\ndevice_auth /x* {\nissuer https://idp.example.com\nclient_id gate\n}\nreverse_proxy UPSTREAM",
+		asks: []besideAsk{
+			{who: "json", target: "/x", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "terminal", target: "/x", status: 200, body: "upstream /x user=alice cookie= auth="},
+			{who: "curl", target: "/open", status: 200, body: "upstream /open user= "}, // the header is the gate's alone
+		},
+	},
+	{
+		name: "basic_auth", signIn: "/x",
+		lines: basicAuth + "GATE\nreverse_proxy UPSTREAM",
+		asks: []besideAsk{
+			{who: "curl", target: "/x", status: 401},
+			{who: "curl", target: "/x", header: basicHeader, status: 401, body: "curl -b 'device_auth=dvc_"},
+			{who: "jar", target: "/x", header: basicHeader, status: 200, body: "upstream /x user=alice cookie= auth=Basic YWxpY2U6c2VjcmV0"},
+		},
+	},
+	{
+		name: "order changed", global: "order device_auth before basic_auth", signIn: "/x",
+		lines: basicAuth + "GATE\nreverse_proxy UPSTREAM",
+		asks: []besideAsk{
+			{who: "curl", target: "/x", status: 401, body: "enter the code"},
+			{who: "jar", target: "/x", status: 401},
+			{who: "jar", target: "/x", header: basicHeader, status: 200, body: "upstream /x user=alice cookie= auth=Basic YWxpY2U6c2VjcmV0"},
+		},
+	},
+}
+
+// besideClients are who asks.
+var besideClients = map[string]map[string]string{
+	"curl": curlHeaders, "json": jsonHeaders, "browser": browserHeaders, "terminal": curlHeaders, "jar": curlHeaders, "kiosk": browserHeaders, "approved": browserHeaders,
+}
+
+func TestBesideCaddysDirectives(t *testing.T) {
+	b := startBeside(t)
+	for _, row := range besideRows {
+		t.Run(row.name, func(t *testing.T) {
+			b.t = t
+			b.loadSite(row.global, row.lines)
+			for _, a := range row.asks {
+				resp, body := b.ask(row.signIn, a)
+				at := strings.NewReplacer("ADDR", b.addr)
+				switch {
+				case resp.StatusCode != a.status || !strings.Contains(body, at.Replace(a.body)):
+					t.Errorf("%s %s: %d, want %d with %q: %s", a.who, a.target, resp.StatusCode, a.status, at.Replace(a.body), body)
+				case resp.Header.Get("Location") != at.Replace(a.location):
+					t.Errorf("%s %s: to %q, want %q", a.who, a.target, resp.Header.Get("Location"), a.location)
+				}
+			}
+		})
+	}
+}
+
+// beside is a running Caddy with what its sites of these tests refer to.
+type beside struct {
+	*running
+	names *strings.Replacer // in the lines of a site
+}
+
+func startBeside(t *testing.T) *beside {
+	t.Helper()
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "upstream %s user=%s cookie=%s auth=%s", r.URL.RequestURI(), r.Header.Get("Remote-User"), r.Header.Get("Cookie"), r.Header.Get("Authorization"))
+	}))
+	t.Cleanup(upstream.Close)
+	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Remote-User", "mallory") }))
+	t.Cleanup(auth.Close)
+	files := t.TempDir()
+	for name, text := range map[string]string{"index.html": "the index", "asset.txt": "an asset", "page.html": `hello {{placeholder "http.auth.user.id"}}`} {
+		if err := os.WriteFile(filepath.Join(files, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := startCaddy(t)
+	return &beside{running: r, names: strings.NewReplacer("UPSTREAM", upstream.URL, "AUTH", auth.URL, "FILES", files,
+		"https://idp.example.com", r.idp.Issuer, "client_id gate", "client_id gate\nlimits {\nstarts 1000 1m\n}")}
+}
+
+// loadSite loads a site with these lines in its block.
+func (b *beside) loadSite(global, lines string) {
+	b.t.Helper()
+	text := fmt.Sprintf("{\nadmin off\npersist_config off\nlog {\noutput discard\n}\ndevice_auth {\nstore memory\n}\n%s\n}\nhttp://%s {\n%s\n}\n", global, b.addr, withGates(lines))
+	cfg, err := adapt(b.names.Replace(text))
+	if err == nil {
+		err = caddy.Load([]byte(cfg), true)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// noRedirects shows each answer as it is, and what of it is there at once.
+var noRedirects = &http.Client{
+	Transport: client.Transport, Timeout: progressEvery / 3,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// send sends a request and leaves the answer open.
+func (b *beside) send(target string, headers ...map[string]string) *http.Response {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, "http://"+b.addr+target, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, header := range headers {
+		for name, value := range header {
+			req.Header.Set(name, value)
+		}
+	}
+	resp, err := noRedirects.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return resp
+}
+
+// ask sends a client's request, after it has signed in where it is one that
+// does.
+func (b *beside) ask(signIn string, a besideAsk) (*http.Response, string) {
+	b.t.Helper()
+	own := map[string]string{}
+	switch a.who {
+	case "terminal":
+		own["Authorization"] = "Bearer " + b.approved(signIn, curlHeaders, a.header)
+	case "jar":
+		own["Cookie"] = "device_auth=" + b.approved(signIn, curlHeaders, a.header)
+	case "approved":
+		own["Cookie"] = "device_auth=" + b.approved(signIn, browserHeaders, a.header)
+	case "kiosk":
+		resp := b.send(signIn, browserHeaders, a.header, map[string]string{"Cookie": "device_auth=" + b.approved(signIn, browserHeaders, a.header)})
+		resp.Body.Close()
+		own["Cookie"] = "device_auth=" + cookieIn(resp)
+	}
+	resp := b.send(a.target, besideClients[a.who], a.header, own)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func cookieIn(resp *http.Response) string {
+	for _, c := range resp.Cookies() {
+		if c.Name == "device_auth" {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+// approved starts a sign-in, signs its client in, and returns its key.
+func (b *beside) approved(signIn string, headers ...map[string]string) string {
+	b.t.Helper()
+	resp := b.send(signIn, headers...)
+	resp.Body.Close()
+	text := cookieIn(resp)
+	key, ok := session.ParseKey(text)
+	if !ok {
+		b.t.Fatalf("%s: %d starts no sign-in", signIn, resp.StatusCode)
+	}
+	var s *session.Session
+	engines.Range(func(_, val any) bool {
+		if found, err := val.(*engine).table.Lookup(b.t.Context(), key, "127.0.0.1"); err == nil {
+			s = found
+		}
+		return true
+	})
+	claims := map[string]any{"sub": "sub-alice", "preferred_username": "alice"}
+	err := s.Activate(b.t.Context(), session.Identity{Issuer: b.idp.Issuer, Subject: "sub-alice", Claims: claims, Since: time.Now()}, time.Now().Add(time.Hour))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return text
+}
+
+// TestCompressed: encode in front of the gate, as a route block may have it.
+func TestCompressed(t *testing.T) {
+	b := startBeside(t)
+	zipped := map[string]string{"Accept-Encoding": "gzip"}
+	for _, lines := range []string{"encode gzip\nGATE\nreverse_proxy UPSTREAM", "route {\nencode gzip\nGATE\nreverse_proxy UPSTREAM\n}"} {
+		b.loadSite("", lines)
+		first := strings.HasPrefix(lines, "route")
+		resp := b.send("/x", browserHeaders, zipped)
+		raw, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := string(raw)
+		if encoded := resp.Header.Get("Content-Encoding") == "gzip"; encoded != first {
+			t.Errorf("%s: compressed: %t", lines, encoded)
+		} else if encoded {
+			page = unzipped(t, string(raw))
+		}
+		if !strings.Contains(page, "<svg") || !strings.HasSuffix(page, "</html>\n") {
+			t.Errorf("%s: %s", lines, page)
+		}
+		if length := resp.Header.Get("Content-Length"); length != "" && length != strconv.Itoa(len(raw)) {
+			t.Errorf("%s: Content-Length %s for %d bytes", lines, length, len(raw))
+		}
+
+		// the terminal's instructions are there at once, though the answer stays open
+		resp = b.send("/.device/login", curlHeaders, zipped)
+		var body io.Reader = resp.Body
+		if first {
+			if body, err = gzip.NewReader(resp.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		instructions := bufio.NewReader(body)
+		for line := ""; !strings.HasPrefix(line, "WDJB-"); {
+			if line, err = instructions.ReadString('\n'); err != nil {
+				t.Fatalf("%s: %v", lines, err)
+			}
+		}
+		resp.Body.Close()
+	}
+}
+
+func unzipped(t *testing.T, raw string) string {
+	t.Helper()
+	r, err := gzip.NewReader(strings.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
