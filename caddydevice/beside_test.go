@@ -260,9 +260,11 @@ func startBeside(t *testing.T) *beside {
 		"https://idp.example.com", r.idp.Issuer, "client_id gate", "client_id gate\nlimits {\nstarts 1000 1m\n}")}
 }
 
-// loadSite loads a site with these lines in its block.
+// loadSite loads a site with these lines in its block, on an address of its
+// own: for a moment after a reload the one before may still answer.
 func (b *beside) loadSite(global, lines string) {
 	b.t.Helper()
+	b.addr = freeAddress(b.t)
 	text := fmt.Sprintf("{\nadmin off\npersist_config off\nlog {\noutput discard\n}\ndevice_auth {\nstore memory\n}\n%s\n}\nhttp://%s {\n%s\n}\n", global, b.addr, withGates(lines))
 	cfg, err := adapt(b.names.Replace(text))
 	if err == nil {

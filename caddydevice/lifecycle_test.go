@@ -52,13 +52,7 @@ func startCaddyOn(t *testing.T, store string) *running {
 	provider := idptest.New("")
 	server := httptest.NewServer(provider)
 	provider.Issuer = server.URL
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // only to find a free port
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	r := &running{t: t, idp: provider, addr: addr, store: store}
+	r := &running{t: t, idp: provider, addr: freeAddress(t), store: store}
 	if err := r.load(""); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +63,17 @@ func startCaddyOn(t *testing.T, store string) *running {
 		server.Close()
 	})
 	return r
+}
+
+// freeAddress is one on loopback that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // only to find it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // load loads the site with more lines in its block.
