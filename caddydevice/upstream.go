@@ -114,8 +114,8 @@ func variableByte(c byte) byte {
 
 // clean takes what only the gateway may set off the request, however it is
 // spelled, and out of the lists by which a client could have it removed again
-// (Connection), and drops its trailers. What an earlier gate of the same
-// request has set stays.
+// (Connection), and off its trailers. What an earlier gate of the same request has
+// set stays.
 func (u *upstreamHeaders) clean(r *http.Request) {
 	set := headersSet(r)
 	for field := range r.Header {
@@ -130,10 +130,7 @@ func (u *upstreamHeaders) clean(r *http.Request) {
 		}
 	}
 	filterTokens(r.Header, "Connection", func(token string) bool { return u.index(token) < 0 })
-	// net/http puts every trailer that arrives into this map, announced or
-	// not; without it none goes on
-	r.Trailer = nil
-	delete(r.Header, "Trailer")
+	u.cleanTrailers(r)
 }
 
 // headersVar is the request variable that holds which fields a gate has set.

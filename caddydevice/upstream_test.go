@@ -25,7 +25,6 @@ func TestCleaning(t *testing.T) {
 			r.Header[name] = []string{"root", "wheel"}
 			r.Header["Connection"] = []string{"keep-alive, Remote-User", "remote_user,Remote.Groups"}
 			r.Header["Trailer"] = []string{name + ", X-Checksum"}
-			r.Trailer = http.Header{name: nil, "X-Checksum": nil}
 			g.send(r)
 			if g.upstream == nil {
 				t.Fatal("did not pass")
@@ -42,8 +41,8 @@ func TestCleaning(t *testing.T) {
 			if got := g.upstream.Header.Get("Connection"); got != "keep-alive" {
 				t.Errorf("Connection: %q", got)
 			}
-			if got := g.upstream.Header.Get("Trailer"); got != "" || g.upstream.Trailer != nil {
-				t.Errorf("Trailer: %q, %v", got, g.upstream.Trailer)
+			if got := g.upstream.Header.Get("Trailer"); got != "X-Checksum" {
+				t.Errorf("Trailer: %q", got)
 			}
 		})
 	}
