@@ -124,12 +124,17 @@ func original(r *http.Request) *url.URL {
 	return r.URL
 }
 
-// reserved returns the name of the gateway's own path that the request is for,
-// by the path as it is now, as it arrived, or as it arrived without what was
-// stripped: a rewrite may have come after that.
-func (h *Handler) reserved(r *http.Request) (string, bool) {
+// pathsOf are the paths by which a request may be for the gateway itself: as it
+// is now, as it arrived, and as it arrived without what was stripped, since a
+// rewrite may have come after that.
+func (h *Handler) pathsOf(r *http.Request) [3]string {
 	_, rest := h.stripped(r)
-	for _, path := range [...]string{r.URL.Path, original(r).Path, rest} {
+	return [...]string{r.URL.Path, original(r).Path, rest}
+}
+
+// reserved returns the name of the gateway's own path that the request is for.
+func (h *Handler) reserved(r *http.Request) (string, bool) {
+	for _, path := range h.pathsOf(r) {
 		if name, ok := under(path, h.PathPrefix); ok {
 			return name, true
 		}

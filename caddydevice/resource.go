@@ -23,6 +23,12 @@ type resourceMetadata struct {
 	BearerMethods        []string `json:"bearer_methods_supported"`
 }
 
+// isMetadata reports whether the request is for the metadata path.
+func (h *Handler) isMetadata(r *http.Request) bool {
+	paths := h.pathsOf(r)
+	return slices.Contains(paths[:], metadataPath)
+}
+
 // serveMetadata answers the metadata path. It needs no credential, and what it
 // says is no secret.
 func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) error {

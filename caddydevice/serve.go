@@ -26,7 +26,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if name, ok := h.reserved(r); ok {
 		return h.serveReserved(w, r, name)
 	}
-	if h.ProtectedResource && (r.URL.Path == metadataPath || original(r).Path == metadataPath) {
+	if h.ProtectedResource && h.isMetadata(r) {
 		return h.serveMetadata(w, r)
 	}
 	h.upstream.clean(r)
