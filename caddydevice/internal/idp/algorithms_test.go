@@ -5,12 +5,15 @@ package idp
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha512"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"testing"
 	"testing/synctest"
 
@@ -45,6 +48,8 @@ func TestKeysAndAlgorithms(t *testing.T) {
 		"beside unknown kinds":      {[]map[string]any{{"kty": "XYZ", "kid": "x"}, {"kty": 5}, jwk(p256.Public(), "k", nil)}, of("ES256", p256, "k"), true},
 		"use sig":                   {[]map[string]any{jwk(p256.Public(), "k", map[string]any{"use": "sig", "alg": "ES256", "key_ops": []string{"verify"}})}, of("ES256", p256, "k"), true},
 		"key for RS256, PS256 used": {[]map[string]any{jwk(rsaKey.Public(), "k", map[string]any{"alg": "RS256"})}, of("PS256", rsaKey, "k"), false},
+		"ES384 signed by hand":      {[]map[string]any{jwk(p384.Public(), "k", nil)}, func(header map[jose.HeaderKey]any) string { return signedES384(p384, "k", header) }, true},
+		"P-256 key with ES384":      {[]map[string]any{jwk(p256.Public(), "k", nil)}, func(header map[jose.HeaderKey]any) string { return signedES384(p256, "k", header) }, false},
 		"use enc":                   {[]map[string]any{jwk(p256.Public(), "k", map[string]any{"use": "enc"})}, of("ES256", p256, "k"), false},
 		"key_ops encrypt":           {[]map[string]any{jwk(p256.Public(), "k", map[string]any{"key_ops": []string{"encrypt"}})}, of("ES256", p256, "k"), false},
 		"small RSA":                 {[]map[string]any{jwk(small.Public(), "k", nil)}, of("RS256", small, "k"), false},
@@ -68,4 +73,25 @@ func TestKeysAndAlgorithms(t *testing.T) {
 			})
 		})
 	}
+}
+
+// signedES384 signs the usual claims with a key that is of another curve than
+// the algorithm (RFC 7518 §3.4), which go-jose refuses to do.
+func signedES384(key *ecdsa.PrivateKey, kid string, header map[jose.HeaderKey]any) string {
+	members := map[jose.HeaderKey]any{"alg": "ES384", "kid": kid}
+	maps.Copy(members, header)
+	head, err := json.Marshal(members)
+	if err != nil {
+		panic(err)
+	}
+	signed := b64(string(head)) + "." + b64(string(payload(usual())))
+	hash := sha512.Sum384([]byte(signed))
+	r, s, err := ecdsa.Sign(rand.Reader, key, hash[:])
+	if err != nil {
+		panic(err)
+	}
+	sig := make([]byte, 96)
+	r.FillBytes(sig[:48])
+	s.FillBytes(sig[48:])
+	return signed + "." + b64(string(sig))
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -151,6 +152,46 @@ func TestBearersKeyRotation(t *testing.T) {
 			t.Errorf("%d fetches, want 2", n)
 		}
 		wantAtOnce(t, "key that was taken back", c, old, false)
+	})
+}
+
+// TestBearersKeysWithoutID: a token that names no key may be of one that is not
+// known yet, also where the keys that are have no id either.
+func TestBearersKeysWithoutID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newClient(t, p)
+		before, after := newECDSA(elliptic.P256()), newECDSA(elliptic.P256())
+		p.Always("/jwks", keySetReply(jwk(before.Public(), "", nil)))
+		wantAtOnce(t, "first", c, signed("ES256", before, "", atJWT), true)
+		time.Sleep(keyCooldown)
+		p.Always("/jwks", keySetReply(jwk(after.Public(), "", nil)))
+		wantAtOnce(t, "first token of the new key", c, signed("ES256", after, "", atJWT), true)
+	})
+}
+
+// TestFirstBearersAskOnce: those who come while nothing is known yet share what
+// the first of them asks for.
+func TestFirstBearersAskOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		slow := roundTrip(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(time.Second)
+			return p.RoundTrip(r)
+		})
+		c := newClient(t, slow)
+		token := lasting(p)
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				who, err := verifyAccess(c, token, forAPI)
+				wantVerdict(t, "token", true, who, err)
+			})
+		}
+		wg.Wait()
+		if n := len(p.Calls("")); n != 2 {
+			t.Errorf("%d requests, want one for discovery and one for the keys", n)
+		}
 	})
 }
 

@@ -65,6 +65,7 @@ func TestAccessClaims(t *testing.T) {
 		{"iss", "empty", is(""), false},
 		{"aud", "the other of ours", is("https://api.example/"), true},
 		{"aud", "array with ours", is([]string{"account", "api"}), true},
+		{"aud", "array with ours first", is([]string{"api", "account"}), true},
 		{"aud", "array without", is([]string{"account"}), false},
 		{"aud", "empty array", is([]string{}), false},
 		{"aud", "array with a number", raw(`["api",5]`), false},

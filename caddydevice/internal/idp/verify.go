@@ -117,10 +117,10 @@ func (c *Client) Verify(ctx context.Context, t Tokens) (*Identity, error) {
 	return who, about("ID token", err)
 }
 
-// about says which token an error is about. A fault is about none.
+// about says which token an error is about.
 func about(token string, err error) error {
-	if err == nil || errors.Is(err, ErrTemporary) {
-		return err
+	if err == nil {
+		return nil
 	}
 	return fmt.Errorf("%s: %w", token, err)
 }
