@@ -33,6 +33,9 @@ const (
 	// have taken back: from then on its set is fetched again, before use for a
 	// sign-in, beside it for a token that its client brings.
 	keyMaxAge = 10 * time.Minute
+	// keyIdleAge is from when on also the first of those tokens waits: nobody
+	// has used the keys for so long that one taken back would open the gate.
+	keyIdleAge = 2 * keyMaxAge
 	// keyMaxStale is for how long the last good set serves where that fails.
 	keyMaxStale = 24 * time.Hour
 	minRSABits  = 2048
@@ -141,14 +144,17 @@ func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 }
 
 // verifyOwn is VerifySignature for a token that its client brings with each
-// request. A token whose key is known waits for nobody, however old the keys
-// are. One that no key verifies is refused for good, also where a newer set
+// request. A token whose key is known waits for nobody while tokens come
+// steadily, however old the keys are. One that no key verifies is refused for good, also where a newer set
 // may not be asked for yet: anyone can send such tokens, and the client of a
 // key that was published a moment ago tries again. [ErrTemporary] is left for
 // keys that could not be fetched.
 func (k *keySet) verifyOwn(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	known := k.good.Load()
-	if known.old() {
+	switch {
+	case k.neglected():
+		known = k.current(ctx)
+	case known.old():
 		k.fetch(ctx)
 	}
 	if payload, ok := verifyWith(known.usable(), jws); ok {
@@ -168,10 +174,20 @@ func (k *keySet) verifyOwn(ctx context.Context, jws *jose.JSONWebSignature) ([]b
 	return nil, errNoKey
 }
 
+// neglected reports whether nobody has used the keys for so long that they were
+// not even asked for in vain.
+func (k *keySet) neglected() bool {
+	last := k.last.Load()
+	return last != nil && time.Since(last.begun) >= keyIdleAge
+}
+
 // version tells sets of different keys apart, and whether there is one that
 // counts. An old one is fetched again in the background.
 func (k *keySet) version() (uint64, bool) {
 	known := k.good.Load()
+	if k.neglected() {
+		return 0, false
+	}
 	if known.old() {
 		k.fetch(context.Background())
 	}

@@ -113,3 +113,48 @@ func TestKeysVersionDoesNotWait(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// TestNeglectedKeys: a key that was taken back while nobody used the keys opens
+// nothing once somebody does. In an outage nobody waits again and again.
+func TestNeglectedKeys(t *testing.T) {
+	a, b := newECDSA(elliptic.P256()), newECDSA(elliptic.P256())
+	token := func() string { return signed("ES256", a, "a", atJWT) }
+	for _, row := range []struct {
+		name  string
+		idle  time.Duration
+		after idptest.Reply
+		good  bool
+	}{
+		{"used a while ago", keyIdleAge - time.Second, keySetReply(jwk(b.Public(), "b", nil)), true},
+		{"taken back", keyIdleAge, keySetReply(jwk(b.Public(), "b", nil)), false},
+		{"still there", keyIdleAge, keySetReply(jwk(a.Public(), "a", nil)), true},
+		{"out of reach", keyIdleAge, idptest.Reply{Status: 500}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider()
+				p.Always("/jwks", keySetReply(jwk(a.Public(), "a", nil)))
+				client := newClient(t, p)
+				who, err := verifyAccess(client, token(), forGate)
+				wantVerdict(t, "token", true, who, err)
+				p.Always("/jwks", row.after)
+				time.Sleep(row.idle)
+				if _, ok := client.KeysVersion(); ok != (row.idle < keyIdleAge) {
+					t.Errorf("the version of neglected keys counts: %t", ok)
+				}
+				who, err = verifyAccess(client, token(), forGate)
+				wantVerdict(t, "after a while", row.good, who, err)
+				asked := fetches(p)
+				if _, ok := client.KeysVersion(); !ok {
+					t.Error("once they were asked for they do not count")
+				}
+				who, err = verifyAccess(client, token(), forGate)
+				wantVerdict(t, "right after", row.good, who, err)
+				synctest.Wait()
+				if row.idle == keyIdleAge && fetches(p) != asked {
+					t.Errorf("asked %d times more", fetches(p)-asked)
+				}
+			})
+		})
+	}
+}
