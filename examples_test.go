@@ -1,6 +1,7 @@
 package deviceauth
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,8 +34,8 @@ func TestExamples(t *testing.T) {
 	if len(blocks) == 0 || len(files) == 0 {
 		t.Fatalf("%d blocks in the README, %d files", len(blocks), len(files))
 	}
-	for _, b := range blocks {
-		examples["README: "+string(b[1][:20])] = b[1]
+	for i, b := range blocks {
+		examples[fmt.Sprintf("README, block %d", i+1)] = b[1]
 	}
 	for name, text := range examples {
 		t.Run(name, func(t *testing.T) {

@@ -111,7 +111,8 @@ type Handler struct {
 	// What the upstream sees of who is signed in: header names, and the claim
 	// that each holds. Printable ASCII goes as it is; every other byte, and a
 	// percent sign, as %XX. Lists are joined by commas, and a comma within an
-	// element is %2C. An absent claim leaves the header out. Default:
+	// element is %2C. An absent claim, null or an object leaves the header out;
+	// what is longer than 4 KiB then is refused with 403. Default:
 	// Remote-User from preferred_username, Remote-Groups from groups.
 	UpstreamHeaders map[string]string `json:"upstream_headers,omitzero"`
 
