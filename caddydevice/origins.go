@@ -111,13 +111,15 @@ func (o *origins) fromHere(r *http.Request) bool {
 func (o *origins) ownForm(r *http.Request) bool { return o.own.Check(r) == nil }
 
 // trustedPreflight reports whether the request asks for a trusted origin what
-// that may send (WHATWG Fetch §4.8). Browsers send neither credentials nor a
-// body with it.
+// that may send (WHATWG Fetch §4.8).
 func (o *origins) trustedPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header["Access-Control-Request-Method"] != nil &&
-		len(r.Header["Origin"]) == 1 && slices.Contains(o.trusted, r.Header["Origin"][0]) && !hasBody(r)
+		len(r.Header["Origin"]) == 1 && slices.Contains(o.trusted, r.Header["Origin"][0])
 }
 
-// hasBody reports whether the request has a body, as far as its header tells:
-// Caddy wraps the body itself, so that it says nothing.
-func hasBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
+// dropBody keeps a body from the upstream. Browsers send none with a preflight;
+// over HTTP/3 it is not known beforehand whether there is one.
+func dropBody(r *http.Request) {
+	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
+	delete(r.Header, "Content-Length")
+}

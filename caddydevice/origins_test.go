@@ -4,6 +4,7 @@
 package caddydevice
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -84,7 +85,7 @@ func TestPreflights(t *testing.T) {
 		{name: "null", method: "OPTIONS", header: []string{"Origin", "null", "Access-Control-Request-Method", "PUT"}},
 		{name: "no method asked for", method: "OPTIONS", header: []string{"Origin", app}},
 		{name: "no origin", method: "OPTIONS", header: []string{"Access-Control-Request-Method", "PUT"}},
-		{name: "with a body", method: "OPTIONS", body: "x", header: []string{"Origin", app, "Access-Control-Request-Method", "PUT"}},
+		{name: "with a body", method: "OPTIONS", body: "x", header: []string{"Origin", app, "Access-Control-Request-Method", "PUT"}, passes: true},
 		{name: "another method", method: "GET", header: []string{"Origin", app, "Access-Control-Request-Method", "PUT"}},
 		{name: "another method, said to be OPTIONS", method: "DELETE", header: []string{"Origin", app, "Access-Control-Request-Method", "PUT", "X-HTTP-Method-Override", "OPTIONS"}},
 	} {
@@ -97,6 +98,11 @@ func TestPreflights(t *testing.T) {
 			resp := g.do(request{method: row.method, target: target, body: row.body, header: header})
 			if (g.upstream != nil) != row.passes || g.starts() != starts {
 				t.Fatalf("%d, upstream %t, starts %d", resp.StatusCode, g.upstream != nil, g.starts()-starts)
+			}
+			if row.passes {
+				if body, err := io.ReadAll(g.upstream.Body); err != nil || len(body) > 0 || g.upstream.ContentLength != 0 {
+					t.Errorf("the upstream gets the body %q, %v", body, err)
+				}
 			}
 			if !row.passes && (resp.StatusCode/100 != 4 || resp.Header.Get("Access-Control-Allow-Origin") != "") {
 				t.Errorf("%d, %v", resp.StatusCode, resp.Header)

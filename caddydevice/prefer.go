@@ -42,7 +42,7 @@ func preferredWait(r *http.Request) (time.Duration, bool) {
 // hangs up is not noticed there before the body is read, which is for the
 // upstream.
 func (h *Handler) hold(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, cred credential, s *session.Session, wait time.Duration) error {
-	if hasBody(r) && r.ProtoMajor < 2 {
+	if r.ProtoMajor < 2 && r.ContentLength != 0 {
 		a := h.instructions(r, s, s.Now(), session.Key{})
 		if a.Status == page.Pending {
 			a.Detail = "body"

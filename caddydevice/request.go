@@ -46,13 +46,13 @@ var noStartMethods = map[string]bool{http.MethodHead: true, http.MethodOptions: 
 // mayStart reports whether the request's shape lets it start a sign-in. login
 // is whether it asks for the login path.
 func (h *Handler) mayStart(r *http.Request, login bool) bool {
-	if isUnattended(r) {
+	if isUnattended(r) || isUpgrade(r) {
 		return false
 	}
 	if isBrowser(r) {
 		return isNavigation(r) || (login && isFetchOrForm(r) && h.isSameOrigin(r))
 	}
-	return !noStartMethods[r.Method] && !isUpgrade(r) && !isGRPC(r) && !neverStart[r.URL.Path] && !isPrefetch(r) &&
+	return !noStartMethods[r.Method] && !isGRPC(r) && !neverStart[r.URL.Path] && !isPrefetch(r) &&
 		!strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
 }
 

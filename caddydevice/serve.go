@@ -36,7 +36,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		return h.fault(w, r, "deciding whether the request is protected", err)
 	}
-	if !protected || h.origins.trustedPreflight(r) {
+	preflight := protected && h.origins.trustedPreflight(r)
+	if preflight {
+		dropBody(r)
+	}
+	if !protected || preflight {
 		h.hideCredentials(r)
 		return next.ServeHTTP(w, r)
 	}
