@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/page"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
@@ -59,6 +60,11 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *
 	if status == http.StatusUnauthorized && isGRPC(r) {
 		header.Set("Grpc-Status", "16") // UNAUTHENTICATED
 		header.Set("Grpc-Message", "sign in first")
+	}
+	if r.ProtoMajor == 1 && httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue") {
+		// the client keeps its body until it is asked for it (RFC 9110 §10.1.1);
+		// Caddy's server would wait for the body before it lets this answer go
+		header.Set("Connection", "close")
 	}
 	if err := a.Write(w, r, status, format); err != nil {
 		h.logger.Debug("writing an answer", zap.Error(err))
