@@ -141,9 +141,9 @@ func (w *window) goTo(t *testing.T, path string, f browser.Fetch) *browser.Page 
 }
 
 // signedInWindow is a browser that has signed in and claimed its session.
-func (s *stage) signedInWindow(t *testing.T, path string) *window {
+func (s *stage) signedInWindow(t *testing.T, path string, trustFiles ...string) *window {
 	t.Helper()
-	w := s.newWindow(t)
+	w := s.newWindow(t, trustFiles...)
 	w.open(t, path, browser.Typed)
 	s.approve(t, s.code(t, w.code(t)).complete)
 	if got, a := w.awaitEnd(t, browser.Script); got.Status != 200 {

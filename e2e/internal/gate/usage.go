@@ -38,6 +38,27 @@ func (g *Gate) Usage(ctx context.Context, t testing.TB) Usage {
 	return Usage{Goroutines: n, Descriptors: len(open)}
 }
 
+var heapTotal = regexp.MustCompile(`# HeapSys = (\d+)`)
+
+// Heap is how many bytes the process has taken for its heap so far: the most
+// that it held at any moment, since it gives no addresses back.
+func (g *Gate) Heap(ctx context.Context, t testing.TB) int {
+	t.Helper()
+	profile, err := g.admin(ctx, "GET", "/debug/pprof/heap?debug=1", nil)
+	if err != nil {
+		t.Fatalf("asking for the gateway's heap: %v", err)
+	}
+	total := heapTotal.FindSubmatch(profile)
+	if total == nil {
+		t.Fatal("the profile names no size of the heap")
+	}
+	n, err := strconv.Atoi(string(total[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // Goroutines is the profile in words, for a test that finds too many.
 func (g *Gate) Goroutines(ctx context.Context, t testing.TB) string {
 	t.Helper()
