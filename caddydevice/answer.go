@@ -54,8 +54,8 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *
 	if a.Login != nil && header["Retry-After"] == nil {
 		setRetryAfter(w, a.Login.Interval)
 	}
-	if status == http.StatusUnauthorized && header["Www-Authenticate"] == nil {
-		header.Set("WWW-Authenticate", h.challenge(r, ""))
+	if status == http.StatusUnauthorized && !strings.HasPrefix(header.Get("WWW-Authenticate"), challengePrefix) {
+		header.Set("WWW-Authenticate", h.challenge(r, "")) // in place of basic_auth's, say
 	}
 	if status == http.StatusUnauthorized && isGRPC(r) {
 		header.Set("Grpc-Status", "16") // UNAUTHENTICATED

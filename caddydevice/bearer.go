@@ -23,9 +23,14 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
-// verdictTable is how many tokens are remembered at a time. One that was
-// pushed out is verified anew.
-const verdictTable = 4096
+const (
+	// verdictTable is how many tokens are remembered at a time. One that was
+	// pushed out is verified anew.
+	verdictTable = 4096
+	// maxRemembered is the longest token that is remembered: with all of its
+	// claims it takes about four times as much memory.
+	maxRemembered = 8 << 10
+)
 
 // BearerConfig says which access tokens of clients are taken. They must be
 // JWTs that say of themselves that they are access tokens (RFC 9068 §2.1, or
@@ -144,7 +149,9 @@ func (g *bearerGate) identify(ctx context.Context, token string) (*session.Ident
 		},
 		until: who.Expiry, client: client, keys: keys,
 	}
-	g.verdicts.Add(sum, v)
+	if len(token) <= maxRemembered {
+		g.verdicts.Add(sum, v)
+	}
 	return v.who, nil
 }
 

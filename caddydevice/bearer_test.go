@@ -185,6 +185,11 @@ func TestVerdicts(t *testing.T) {
 	if ask() == second {
 		t.Error("not verified anew when it has run out")
 	}
+	large := accessToken(t, g.idp, map[string]any{"groups": make([]string, maxRemembered/4)})
+	kept := g.bearer.verdicts.Len()
+	if _, err := g.bearer.identify(t.Context(), large); err != nil || len(large) <= maxRemembered || g.bearer.verdicts.Len() != kept {
+		t.Errorf("a token of %d bytes: %v, %d verdicts are kept", len(large), err, g.bearer.verdicts.Len())
+	}
 	for i := range verdictTable + 100 {
 		g.bearer.verdicts.Add([32]byte{byte(i), byte(i >> 8)}, new(verdict))
 	}

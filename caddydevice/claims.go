@@ -50,6 +50,8 @@ func checkRules(line string, rules []ClaimRule) error {
 			return fmt.Errorf("%s needs a claim, like realm_access.roles", line)
 		case len(r.Values) == 0:
 			return fmt.Errorf("%s %s needs at least one value that the claim may have; * stands for any", line, r.Claim)
+		case r.Claim == "email" && slices.Contains(r.Values, "*"):
+			return fmt.Errorf("%s email *: no * reaches over the @, so nobody would get in: write *@example.com, or *@* for any address that is verified", line)
 		case slices.Contains(r.Values, ""):
 			return fmt.Errorf("%s %s has an empty value, which no claim can have: remove it", line, r.Claim)
 		}

@@ -171,6 +171,7 @@ func TestRuleMistakes(t *testing.T) {
 		"no values":       {"require", []ClaimRule{{Claim: "sub"}}, "require sub needs at least one value"},
 		"empty value":     {"expect", []ClaimRule{{Claim: "sub", Values: []string{""}}}, "expect sub has an empty value"},
 		"any and another": {"require", []ClaimRule{{Claim: "any"}, {Claim: "sub", Values: []string{"x"}}}, "keep it or them"},
+		"any address":     {"require", []ClaimRule{{Claim: "email", Values: []string{"*"}}}, "write *@example.com"},
 		"expect any":      {"expect", []ClaimRule{{Claim: "any"}}, "leave it out"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ package caddydevice
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -62,6 +63,11 @@ func init() {
 //
 // An identity provider that is out of reach, or a store, answers 503: nobody
 // gets in by a fault, and nobody is signed out by one.
+//
+// An error that arises before the gate, such as a wrong password for
+// basic_auth, goes to handle_errors without having passed it: an upstream there
+// sees headers as the client sent them, and its cookies, unless device_auth
+// stands in handle_errors too.
 type Handler struct {
 	// Which requests are protected. Default: all. Cleaning of headers and the
 	// gateway's own paths do not depend on it.
@@ -86,8 +92,9 @@ type Handler struct {
 
 	// Access tokens (JWT) that clients bring themselves, as `Authorization:
 	// Bearer`, are taken where this is there. They need no sign-in at this
-	// gate, and no store. Default: none is taken, and any Authorization that
-	// holds no session key is the upstream's.
+	// gate, and no store. Where the gate protects nothing they are the
+	// upstream's, as is any other Authorization that holds no session key.
+	// Default: none is taken.
 	Bearer *BearerConfig `json:"bearer,omitempty"`
 
 	// What the claims must be of whoever passes: every rule has to hold. The
@@ -171,6 +178,9 @@ type Handler struct {
 	onceXFF  sync.Once
 	trouble  *rate.Sometimes // for what every start could say again
 	faults   *rate.Sometimes // the same for every request
+	refusals *rate.Sometimes // the same for those who are signed in
+	// writeTimeout is the server's, 0 for none.
+	writeTimeout time.Duration
 	// strips are the prefixes that may be taken off a request's path before it
 	// comes here, for each place of the handler; nil until the app has started,
 	// and where they are not known.
@@ -192,8 +202,9 @@ type SessionConfig struct {
 	Lifetime caddy.Duration `json:"lifetime,omitempty"`
 
 	// The methods that a request may have, in capitals: GET and HEAD make
-	// sessions that only read. A WebSocket counts as GET; a client's own
-	// access token may use any. Default: all.
+	// sessions that only read, if the upstream's GET only reads: what it takes
+	// from a query like ?_method= is its own business. A WebSocket counts as
+	// GET; a client's own access token may use any. Default: all.
 	Methods []string `json:"methods,omitempty"`
 }
 

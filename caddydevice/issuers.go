@@ -71,11 +71,11 @@ func openTo(issuer string) string {
 }
 
 // checkOpenIssuer refuses to let in everyone who has an account where anyone
-// can have one, unless that is said on purpose. A client's own token passes no
-// expect: that is about approvals.
-func (h *Handler) checkOpenIssuer(issuer string) error {
+// can have one, unless that is said on purpose. expected is whether the
+// approval has to be somebody's in particular.
+func (h *Handler) checkOpenIssuer(issuer string, expected bool) error {
 	name := openTo(issuer)
-	if name == "" || len(h.Require) > 0 || (len(h.Expect) > 0 && h.Bearer == nil) {
+	if name == "" || len(h.Require) > 0 || expected {
 		return nil
 	}
 	return fmt.Errorf("issuer %q: anyone can have an account there (%s): add a line like `require email *@example.com`, or `require any` to let everyone in on purpose", issuer, name)

@@ -50,6 +50,7 @@ func TestOpenIssuers(t *testing.T) {
 		{"require any", map[string]any{"require": []any{map[string]any{"claim": "any"}}}, true},
 		{"expect", map[string]any{"expect": rule}, true},
 		{"expect, and clients' own tokens", map[string]any{"expect": rule, "bearer": map[string]any{"audience": []string{"api"}}}, false},
+		{"clients' own tokens of another issuer", map[string]any{"issuer": "https://idp.example.com", "bearer": map[string]any{"audience": []string{"api"}, "issuer": []string{"https://accounts.google.com"}}}, false},
 		{"require, and clients' own tokens", map[string]any{"require": rule, "bearer": map[string]any{"audience": []string{"api"}}}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {

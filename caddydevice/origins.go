@@ -113,13 +113,18 @@ func (o *origins) ownForm(r *http.Request) bool { return o.own.Check(r) == nil }
 // trustedPreflight reports whether the request asks for a trusted origin what
 // that may send (WHATWG Fetch §4.8).
 func (o *origins) trustedPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header["Access-Control-Request-Method"] != nil &&
+	return r.Method == http.MethodOptions && r.Header["Access-Control-Request-Method"] != nil && !isUpgrade(r) &&
 		len(r.Header["Origin"]) == 1 && slices.Contains(o.trusted, r.Header["Origin"][0])
 }
 
-// dropBody keeps a body from the upstream. Browsers send none with a preflight;
-// over HTTP/3 it is not known beforehand whether there is one.
-func dropBody(r *http.Request) {
+// barePreflight keeps from the upstream what no browser sends with a preflight,
+// since anybody can say that they are one: a body (over HTTP/3 it is not known
+// beforehand whether there is one), credentials, and another method's name.
+func barePreflight(r *http.Request) {
+	keepArrived(r)
 	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
-	delete(r.Header, "Content-Length")
+	for _, field := range []string{"Content-Length", "Authorization", "Cookie"} {
+		delete(r.Header, field)
+	}
+	dropOverrides(r)
 }

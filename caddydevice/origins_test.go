@@ -86,6 +86,7 @@ func TestPreflights(t *testing.T) {
 		{name: "no method asked for", method: "OPTIONS", header: []string{"Origin", app}},
 		{name: "no origin", method: "OPTIONS", header: []string{"Access-Control-Request-Method", "PUT"}},
 		{name: "with a body", method: "OPTIONS", body: "x", header: []string{"Origin", app, "Access-Control-Request-Method", "PUT"}, passes: true},
+		{name: "an upgrade", method: "OPTIONS", header: []string{"Origin", app, "Access-Control-Request-Method", "PUT", "Connection", "Upgrade", "Upgrade", "websocket"}, passes: true},
 		{name: "another method", method: "GET", header: []string{"Origin", app, "Access-Control-Request-Method", "PUT"}},
 		{name: "another method, said to be OPTIONS", method: "DELETE", header: []string{"Origin", app, "Access-Control-Request-Method", "PUT", "X-HTTP-Method-Override", "OPTIONS"}},
 	} {
@@ -100,6 +101,9 @@ func TestPreflights(t *testing.T) {
 				t.Fatalf("%d, upstream %t, starts %d", resp.StatusCode, g.upstream != nil, g.starts()-starts)
 			}
 			if row.passes {
+				if isUpgrade(g.upstream) {
+					t.Error("the upstream gets the upgrade")
+				}
 				if body, err := io.ReadAll(g.upstream.Body); err != nil || len(body) > 0 || g.upstream.ContentLength != 0 {
 					t.Errorf("the upstream gets the body %q, %v", body, err)
 				}
@@ -110,11 +114,11 @@ func TestPreflights(t *testing.T) {
 		})
 	}
 	// a client that says all at once gets no more for it
-	header := with(g.cookieOf(curlHeaders, key), "Origin", app, "Access-Control-Request-Method", "PUT", "Remote-User", "root", "Authorization", "Bearer "+key)
+	header := with(g.cookieOf(curlHeaders, key), "Origin", app, "Access-Control-Request-Method", "PUT", "Remote-User", "root", "Authorization", "Basic YTpi", "X-HTTP-Method-Override", "DELETE")
 	if g.do(request{method: "OPTIONS", target: "/x", header: header}); g.upstream == nil {
 		t.Fatal(g.body)
 	}
-	for _, field := range []string{"Remote-User", "Remote-Groups", "Cookie", "Authorization"} {
+	for _, field := range []string{"Remote-User", "Remote-Groups", "Cookie", "Authorization", "X-Http-Method-Override"} {
 		if g.upstream.Header[field] != nil {
 			t.Errorf("the upstream sees %s: %v", field, g.upstream.Header[field])
 		}

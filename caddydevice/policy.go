@@ -30,9 +30,10 @@ type guest struct {
 // tell what the rules are. A person may have another account; a program hears
 // what RFC 6750 §3.1 has for it.
 func (h *Handler) forbid(w http.ResponseWriter, r *http.Request, g guest, detail string, lacks zap.Field) error {
-	if c := h.logger.Check(zap.InfoLevel, "signed in, but not allowed"); c != nil {
-		c.Write(lacks, zap.String("sub", g.Subject), zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.String("client_ip", clientIP(r)))
-	}
+	h.refusals.Do(func() {
+		h.logger.Info("signed in, but not allowed", lacks, zap.String("sub", g.Subject), zap.String("method", r.Method),
+			zap.String("path", r.URL.Path), zap.String("client_ip", clientIP(r)))
+	})
 	if g.source != fromCookie {
 		w.Header().Set("WWW-Authenticate", h.challenge(r, "insufficient_scope"))
 	}
@@ -52,16 +53,20 @@ func (h *Handler) mayUse(r *http.Request, g guest) bool {
 	if len(h.Session.Methods) == 0 || g.source == fromToken {
 		return true
 	}
-	for field := range r.Header {
-		if slices.ContainsFunc(overrides, func(name string) bool { return sameVariable(field, name) }) {
-			delete(r.Header, field)
-		}
-	}
+	dropOverrides(r)
 	method := r.Method
 	if isWebSocket(r) {
 		method = http.MethodGet
 	}
 	return slices.Contains(h.Session.Methods, method)
+}
+
+func dropOverrides(r *http.Request) {
+	for field := range r.Header {
+		if slices.ContainsFunc(overrides, func(name string) bool { return sameVariable(field, name) }) {
+			delete(r.Header, field)
+		}
+	}
 }
 
 func checkMethods(methods []string) error {
@@ -95,7 +100,19 @@ func (h *Handler) checkPolicy() error {
 	if !slices.Contains(upstreamTokens, h.UpstreamToken) {
 		return fmt.Errorf("upstream_token %q is none of %s", h.UpstreamToken, strings.Join(upstreamTokens, ", "))
 	}
-	return h.checkOpenIssuer(h.resolved.Issuer)
+	if err := h.checkOpenIssuer(h.resolved.Issuer, len(h.Expect) > 0); err != nil {
+		return err
+	}
+	if h.Bearer == nil {
+		return nil
+	}
+	// a client's own token passes no expect: that is about approvals
+	for _, issuer := range h.bearerIssuers() {
+		if err := h.checkOpenIssuer(issuer, false); err != nil {
+			return fmt.Errorf("bearer: %w", err)
+		}
+	}
+	return nil
 }
 
 // expects says why an approval is the wrong person's; nil where anybody's does.

@@ -133,6 +133,8 @@ func TestMethods(t *testing.T) {
 		{"WebSocket", "GET", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, true},
 		{"GET that says it is DELETE", "GET", []string{"X-HTTP-Method-Override", "DELETE", "X-Method-Override", "PUT", "X-Http-Method", "PATCH", "X_HTTP_Method_Override", "POST"}, true},
 		{"POST that says it is GET", "POST", []string{"X-HTTP-Method-Override", "GET"}, false},
+		{"POST that says it is a WebSocket", "POST", []string{"Upgrade", "websocket"}, false},
+		{"DELETE that upgrades to a WebSocket", "DELETE", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			resp := g.do(request{method: row.method, target: "/", header: with(bearer(key), row.header...)})
@@ -205,6 +207,42 @@ func TestWrongAccount(t *testing.T) {
 				t.Error("reached the upstream")
 			}
 		})
+	}
+}
+
+// TestExpectHoldsForSessions: one that somebody else approved, at a gate of the
+// same host that expects nobody in particular, passes no gate that does.
+func TestExpectHoldsForSessions(t *testing.T) {
+	g := newGate(t, bearerOn(nil))
+	key := g.terminal() // as alice
+	g.Handler = provision(t, map[string]any{
+		"issuer": g.Issuer, "client_id": g.ClientID, "expect": rules("preferred_username", "lobby"), "bearer": map[string]any{"audience": []string{"api"}},
+	}, nil)
+	resp := g.do(request{target: "/", header: bearer(key)})
+	if resp.StatusCode != http.StatusForbidden || g.upstream != nil {
+		t.Errorf("%d, upstream %t", resp.StatusCode, g.upstream != nil)
+	}
+	if g.do(request{target: "/", header: bearer(accessToken(t, g.idp, nil))}); g.upstream == nil {
+		t.Errorf("a client's own token, which nobody approves: %s", g.body)
+	}
+}
+
+// TestPlaceholdersOfTwoProviders: behind two gates all is said of the last
+// one's person.
+func TestPlaceholdersOfTwoProviders(t *testing.T) {
+	first := newGate(t, map[string]any{"session": map[string]any{"cookie": "first"}})
+	second := newGate(t, map[string]any{"path_prefix": "/.second", "session": map[string]any{"cookie": "second"}})
+	admin, bob := first.begun(curlHeaders), second.begun(curlHeaders)
+	first.approve(admin, map[string]any{"role": "admin"})
+	second.approve(bob, map[string]any{"preferred_username": "bob", "role": "user"})
+	first.behind = second.Handler
+	cookies := first.cookie.name + "=" + admin + "; " + second.cookie.name + "=" + bob
+	if first.do(request{target: "/", header: with(curlHeaders, "Cookie", cookies)}); first.upstream == nil {
+		t.Fatal(first.body)
+	}
+	repl := first.upstream.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if got := repl.ReplaceAll("{http.auth.user.claims.preferred_username} {http.auth.user.claims.role}", ""); got != "bob user" || first.upstream.Header.Get("Remote-User") != "bob" {
+		t.Errorf("%q, Remote-User %q", got, first.upstream.Header.Get("Remote-User"))
 	}
 }
 

@@ -49,7 +49,7 @@ func (h *Handler) hold(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 		}
 		return h.answer(w, r, http.StatusUnauthorized, a)
 	}
-	end, ok := h.beginWatch(s)
+	end, ok := h.beginWatch(w, s)
 	if !ok {
 		return h.limited(w, r, "waits", retrySoon)
 	}

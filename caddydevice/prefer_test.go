@@ -205,6 +205,33 @@ func TestHeldThroughReload(t *testing.T) {
 	}
 }
 
+// TestWriteTimeout: the server's limit for an answer does not cut a wait short,
+// and holds again behind it.
+func TestWriteTimeout(t *testing.T) {
+	g := newGate(t, nil)
+	g.writeTimeout = time.Minute
+	w := &deadlines{ResponseWriter: httptest.NewRecorder()}
+	end, ok := g.beginWatch(w, g.session(g.begun(curlHeaders)))
+	if !ok || len(w.set) != 1 || !w.set[0].IsZero() {
+		t.Fatalf("%t, %v", ok, w.set)
+	}
+	end()
+	if left := time.Until(w.set[1]); left < 50*time.Second || left > time.Minute {
+		t.Errorf("%v are left", left)
+	}
+}
+
+// deadlines notes the write deadlines that it is given.
+type deadlines struct {
+	http.ResponseWriter
+	set []time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(at time.Time) error {
+	d.set = append(d.set, at)
+	return nil
+}
+
 // TestFormats: a terminal's own key in the forms that tools read, and nobody
 // else's.
 func TestFormats(t *testing.T) {

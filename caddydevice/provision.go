@@ -20,6 +20,10 @@ import (
 // identity provider or the store is in trouble.
 const troubleEvery = 10 * time.Second
 
+// refusalsEvery is the same for what a signed-in client may not do, once there
+// were many.
+const refusalsEvery = 100 * time.Millisecond
+
 // maxDuration is more than any session needs, and far from what would overflow
 // a date.
 const maxDuration = 10 * 365 * 24 * time.Hour
@@ -54,8 +58,12 @@ func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 		return err
 	}
 	h.unloaded = closing(ctx, server)
+	if server != nil {
+		h.writeTimeout = time.Duration(server.WriteTimeout)
+	}
 	h.trouble = &rate.Sometimes{First: 3, Interval: troubleEvery}
 	h.faults = &rate.Sometimes{First: 3, Interval: troubleEvery}
+	h.refusals = &rate.Sometimes{First: 1000, Interval: refusalsEvery}
 	if err := h.provisionHTTP(server); err != nil {
 		return err
 	}

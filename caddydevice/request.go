@@ -99,12 +99,13 @@ func isUpgrade(r *http.Request) bool {
 }
 
 // isWebSocket reports whether an upgrade is to a WebSocket, over any version
-// of HTTP. Caddy makes an HTTP/1.1 upgrade of the later ones' CONNECT.
+// of HTTP: of HTTP/1.1 only a GET can be one (RFC 6455 §4.1). Caddy makes such
+// an upgrade of the later ones' CONNECT.
 func isWebSocket(r *http.Request) bool {
 	switch {
 	case r.Method != http.MethodConnect:
 		up := r.Header["Upgrade"]
-		return len(up) == 1 && strings.EqualFold(up[0], "websocket")
+		return r.Method == http.MethodGet && len(up) == 1 && strings.EqualFold(up[0], "websocket")
 	case r.ProtoMajor == 2:
 		return r.Header.Get(":protocol") == "websocket"
 	default:

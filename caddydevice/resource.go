@@ -58,11 +58,13 @@ func (h *Handler) resourceScopes(ctx context.Context) []string {
 // mountOf is the path that handle_path and the like take off before the gate.
 func (h *Handler) mountOf(l links) string { return strings.TrimSuffix(l.path, h.PathPrefix) }
 
+const challengePrefix = `Bearer realm="device_auth"`
+
 // challenge is the WWW-Authenticate field of a 401 or 403 (RFC 6750 §3); code
 // is its error, "" for none. It names the metadata where there is some
 // (RFC 9728 §5.1).
 func (h *Handler) challenge(r *http.Request, code string) string {
-	value := `Bearer realm="device_auth"`
+	value := challengePrefix
 	if code != "" {
 		value += `, error="` + code + `"`
 	}

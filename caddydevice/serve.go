@@ -36,12 +36,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		return h.fault(w, r, "deciding whether the request is protected", err)
 	}
-	preflight := protected && h.origins.trustedPreflight(r)
-	if preflight {
-		dropBody(r)
-	}
-	if !protected || preflight {
+	switch {
+	case !protected:
 		h.hideCredentials(r)
+		return next.ServeHTTP(w, r)
+	case h.origins.trustedPreflight(r):
+		barePreflight(r)
 		return next.ServeHTTP(w, r)
 	}
 	if g, ok := h.passed(r); ok {
@@ -152,6 +152,11 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if rule := lacking(h.Require, g.Claims); rule != nil {
 		return h.forbid(w, r, g, "", zap.Stringer("require", rule))
 	}
+	// approved where nobody, or somebody else, was expected: at another server
+	// of this host, or before the configuration was changed
+	if rule := lacking(h.Expect, g.Claims); rule != nil && g.source != fromToken {
+		return h.forbid(w, r, g, "", zap.Stringer("expect", rule))
+	}
 	if !h.mayUse(r, g) {
 		return h.forbid(w, r, g, "methods", zap.Strings("session_methods", h.Session.Methods))
 	}
@@ -161,11 +166,22 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 // introduce says who is there to whatever else is on the request's way: the
 // next gates, matchers, templates and the access log.
 func (h *Handler) introduce(r *http.Request, g guest) {
-	caddyhttp.SetVar(r.Context(), admittedVar, admitted{engine: h.engine, guest: g})
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set("http.auth.user.id", g.Subject)
-		repl.Map(func(key string) (any, bool) { return claimPlaceholder(g.Identity, key) })
+	ctx := r.Context()
+	_, mapped := caddyhttp.GetVar(ctx, admittedVar).(admitted)
+	caddyhttp.SetVar(ctx, admittedVar, admitted{engine: h.engine, guest: g})
+	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
 	}
+	repl.Set("http.auth.user.id", g.Subject)
+	if mapped {
+		return
+	}
+	repl.Map(func(key string) (any, bool) {
+		// of the last gate, as is all that the upstream is told
+		last, _ := caddyhttp.GetVar(ctx, admittedVar).(admitted)
+		return claimPlaceholder(last.guest.Identity, key)
+	})
 }
 
 // forward takes our secrets off, says who is there, and calls the next

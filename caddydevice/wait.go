@@ -49,7 +49,7 @@ func (h *Handler) getWait(w http.ResponseWriter, r *http.Request) error {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required, Detail: "unknown"})
 	}
 	if s.Now().State == session.Pending {
-		end, ok := h.beginWatch(s)
+		end, ok := h.beginWatch(w, s)
 		if !ok {
 			return h.limited(w, r, "waits", retrySoon)
 		}
@@ -89,8 +89,8 @@ func (h *Handler) outcome(w http.ResponseWriter, r *http.Request, s *session.Ses
 }
 
 // beginWatch counts an open wait against both limits. The session is watched
-// for as long.
-func (h *Handler) beginWatch(s *session.Session) (end func(), ok bool) {
+// for as long, and the server's time for an answer begins at its end.
+func (h *Handler) beginWatch(w http.ResponseWriter, s *session.Session) (end func(), ok bool) {
 	endAll, ok := h.app.beginWait()
 	if !ok {
 		return nil, false
@@ -101,7 +101,25 @@ func (h *Handler) beginWatch(s *session.Session) (end func(), ok bool) {
 		return nil, false
 	}
 	h.seen(s)
-	return func() { endOne(); endAll() }, true
+	h.deadline(w, 0)
+	return func() {
+		h.deadline(w, h.writeTimeout)
+		endOne()
+		endAll()
+	}, true
+}
+
+// deadline gives an answer that long, or as long as it takes, if the server
+// limits that at all. Not every writer has deadlines; then the server's holds.
+func (h *Handler) deadline(w http.ResponseWriter, left time.Duration) {
+	if h.writeTimeout == 0 {
+		return
+	}
+	var at time.Time
+	if left > 0 {
+		at = time.Now().Add(left)
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(at)
 }
 
 // waiting is how long to wait for a sign-in to be decided.
@@ -164,7 +182,7 @@ func (h *Handler) newest(r *http.Request, s *session.Session) *session.Session {
 // left the instructions alone have to do.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Session, a *page.Answer, key session.Key) error {
 	setRetryAfter(w, a.Login.Interval)
-	end, ok := h.beginWatch(s)
+	end, ok := h.beginWatch(w, s)
 	if !ok {
 		return h.answer(w, r, http.StatusOK, a)
 	}

@@ -6,6 +6,7 @@ package idp
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,11 +18,11 @@ import (
 // those for other APIs included.
 type Bearer struct {
 	// Audiences are for whom a token may be: its aud must name one of them,
-	// exactly. nil: not compared.
+	// exactly. Empty: not compared.
 	Audiences []string
 	// AuthorizedParties are the clients that a token may have been made for:
 	// of azp and client_id one must be there, and each that is must be one of
-	// them. nil: not compared.
+	// them. Empty: not compared.
 	AuthorizedParties []string
 }
 
@@ -99,10 +100,12 @@ func (c *Client) verifyAccess(ctx context.Context, token string, b Bearer) (*Ide
 // readAccessHeader refuses by what costs nothing: neither keys nor claims.
 func readAccessHeader(token string, b Bearer) (header, error) {
 	switch {
-	case b.Audiences == nil && b.AuthorizedParties == nil:
+	case len(b.Audiences) == 0 && len(b.AuthorizedParties) == 0:
 		return header{}, errors.New("there is neither an audience nor an authorized party to compare with")
 	case len(token) > maxToken:
 		return header{}, fmt.Errorf("larger than %d bytes", maxToken)
+	case !canonical(token):
+		return header{}, errors.New("malformed")
 	}
 	head, err := readHeader(token)
 	switch {
@@ -114,6 +117,21 @@ func readAccessHeader(token string, b Bearer) (header, error) {
 		return header{}, fmt.Errorf("its type is %q", words(head.typ))
 	}
 	return head, nil
+}
+
+// canonical reports whether the token is written as every encoder writes it
+// (RFC 4648 §3.5): other spellings of one token would be many to whoever
+// remembers them.
+func canonical(token string) bool {
+	if strings.Count(token, ".") != 2 {
+		return false
+	}
+	for part := range strings.SplitSeq(token, ".") {
+		if _, err := base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
+			return false
+		}
+	}
+	return !strings.ContainsAny(token, "\r\n") // which the decoder passes over
 }
 
 // checkIssuer compares byte for byte (RFC 9068 §4).
@@ -149,7 +167,7 @@ func checkAccessType(head header, cs claimSet) error {
 // checkAudience looks for one of ours among those that the token is for (RFC
 // 7519 §4.1.3): a string or an array of them.
 func (b Bearer) checkAudience(claims map[string]any) error {
-	if b.Audiences == nil {
+	if len(b.Audiences) == 0 {
 		return nil
 	}
 	several, ok := claims["aud"].([]any)
@@ -173,7 +191,7 @@ func (b Bearer) checkAudience(claims map[string]any) error {
 // checkParties compares the client that the token was made for, by both its
 // names: azp (OpenID Connect Core §2) and client_id (RFC 9068 §2.2).
 func (b Bearer) checkParties(claims map[string]any) error {
-	if b.AuthorizedParties == nil {
+	if len(b.AuthorizedParties) == 0 {
 		return nil
 	}
 	found := false

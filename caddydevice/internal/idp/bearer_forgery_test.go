@@ -146,3 +146,25 @@ func TestAccessWithoutDiscovery(t *testing.T) {
 		wantInvalid(t, "what is no token at all", who, err)
 	})
 }
+
+// TestOneSpelling: of the ways to write one token (RFC 4648 §3.5) the one that
+// every encoder writes is taken.
+func TestOneSpelling(t *testing.T) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	p := newProvider()
+	c, good := newClient(t, p), lasting(p)
+	taken := 0
+	for _, last := range alphabet {
+		if who, _ := verifyAccess(c, good[:len(good)-1]+string(last), forAPI); who != nil {
+			taken++
+		}
+	}
+	for name, token := range map[string]string{"line break": good + "\n", "line break inside": good[:len(good)-4] + "\n" + good[len(good)-4:], "padding": good + "=="} {
+		if who, _ := verifyAccess(c, token, forAPI); who != nil {
+			t.Errorf("%s: let in", name)
+		}
+	}
+	if taken != 1 {
+		t.Errorf("%d of the last characters are taken", taken)
+	}
+}

@@ -33,8 +33,8 @@ const (
 	// have taken back: from then on its set is fetched again, before use for a
 	// sign-in, beside it for a token that its client brings.
 	keyMaxAge = 10 * time.Minute
-	// keyIdleAge is from when on also the first of those tokens waits: nobody
-	// has used the keys for so long that one taken back would open the gate.
+	// keyIdleAge is from when on those tokens wait as well: nobody has used the
+	// keys for so long that one taken back would open the gate.
 	keyIdleAge = 2 * keyMaxAge
 	// keyMaxStale is for how long the last good set serves where that fails.
 	keyMaxStale = 24 * time.Hour
@@ -81,24 +81,18 @@ func (f *fetchedKeys) names(kid string) bool {
 	return kid != "" && slices.ContainsFunc(f.usable(), func(k jose.JSONWebKey) bool { return k.KeyID == kid })
 }
 
-// keyFetch is one request for the keys; err is there once done is closed.
+// keyFetch is one request for the keys; err is there once done is closed. all is
+// whether everybody waits for it, since nobody had asked for so long.
 type keyFetch struct {
 	begun time.Time
+	all   bool
 	done  chan struct{}
 	err   error
 }
 
 // spent reports whether a new fetch may follow this one.
 func (f *keyFetch) spent() bool {
-	if f == nil {
-		return true
-	}
-	select {
-	case <-f.done:
-		return time.Since(f.begun) >= keyCooldown
-	default:
-		return false
-	}
+	return f == nil || (f.ended() && time.Since(f.begun) >= keyCooldown)
 }
 
 // wait returns how the fetch went, or that the caller has had enough.
@@ -152,8 +146,10 @@ func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 func (k *keySet) verifyOwn(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	known := k.good.Load()
 	switch {
-	case k.neglected():
-		known = k.current(ctx)
+	case known.old() && k.neglected():
+		fetch, _ := k.fetch(ctx)
+		_ = fetch.wait(ctx) // an outage, or a caller that has had enough
+		known = k.good.Load()
 	case known.old():
 		k.fetch(ctx)
 	}
@@ -175,10 +171,21 @@ func (k *keySet) verifyOwn(ctx context.Context, jws *jose.JSONWebSignature) ([]b
 }
 
 // neglected reports whether nobody has used the keys for so long that they were
-// not even asked for in vain.
+// not even asked for in vain, or whether that first fetch is still under way.
 func (k *keySet) neglected() bool {
 	last := k.last.Load()
-	return last != nil && time.Since(last.begun) >= keyIdleAge
+	return last.idle() || (last != nil && last.all && !last.ended())
+}
+
+func (f *keyFetch) idle() bool { return f != nil && time.Since(f.begun) >= keyIdleAge }
+
+func (f *keyFetch) ended() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // version tells sets of different keys apart, and whether there is one that
@@ -274,7 +281,7 @@ func (k *keySet) fetch(ctx context.Context) (fetch *keyFetch, mine bool) {
 	if !last.spent() {
 		return last, false
 	}
-	fetch = &keyFetch{begun: time.Now(), done: make(chan struct{})}
+	fetch = &keyFetch{begun: time.Now(), all: last.idle(), done: make(chan struct{})}
 	if !k.last.CompareAndSwap(last, fetch) {
 		return k.last.Load(), false
 	}

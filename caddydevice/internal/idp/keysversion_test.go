@@ -137,6 +137,7 @@ func TestNeglectedKeys(t *testing.T) {
 				client := newClient(t, p)
 				who, err := verifyAccess(client, token(), forGate)
 				wantVerdict(t, "token", true, who, err)
+				row.after.Delay = time.Second
 				p.Always("/jwks", row.after)
 				time.Sleep(row.idle)
 				if _, ok := client.KeysVersion(); ok != (row.idle < keyIdleAge) {
@@ -144,6 +145,10 @@ func TestNeglectedKeys(t *testing.T) {
 				}
 				who, err = verifyAccess(client, token(), forGate)
 				wantVerdict(t, "after a while", row.good, who, err)
+				if row.idle < keyIdleAge {
+					synctest.Wait() // the keys are asked for beside it
+					return
+				}
 				asked := fetches(p)
 				if _, ok := client.KeysVersion(); !ok {
 					t.Error("once they were asked for they do not count")
@@ -151,8 +156,49 @@ func TestNeglectedKeys(t *testing.T) {
 				who, err = verifyAccess(client, token(), forGate)
 				wantVerdict(t, "right after", row.good, who, err)
 				synctest.Wait()
-				if row.idle == keyIdleAge && fetches(p) != asked {
+				if fetches(p) != asked {
 					t.Errorf("asked %d times more", fetches(p)-asked)
+				}
+			})
+		})
+	}
+}
+
+// TestNeglectedKeysOfAll: everybody waits for the first fetch after a long
+// while, not only who began it; and once, not again and again in an outage.
+func TestNeglectedKeysOfAll(t *testing.T) {
+	for name, after := range map[string]idptest.Reply{"taken back": keySetReply(jwk(newECDSA(elliptic.P256()).Public(), "b", nil)), "out of reach": {Status: 500}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newECDSA(elliptic.P256())
+				token := signed("ES256", a, "a", atJWT)
+				p := newProvider()
+				p.Always("/jwks", keySetReply(jwk(a.Public(), "a", nil)))
+				client := newClient(t, p)
+				who, err := verifyAccess(client, token, forGate)
+				wantVerdict(t, "token", true, who, err)
+				after.Delay = time.Second
+				p.Always("/jwks", after)
+				time.Sleep(keyIdleAge)
+				token = signed("ES256", a, "a", atJWT)
+				verdicts := make(chan bool, 3)
+				for range cap(verdicts) {
+					go func() {
+						who, _ := verifyAccess(client, token, forGate)
+						verdicts <- who != nil
+					}()
+				}
+				synctest.Wait()
+				if _, ok := client.KeysVersion(); ok || len(verdicts) > 0 {
+					t.Errorf("meanwhile the old keys count: %t, %d verdicts", ok, len(verdicts))
+				}
+				for range cap(verdicts) {
+					if good := <-verdicts; good != (after.Status == 500) {
+						t.Errorf("let in: %t", good)
+					}
+				}
+				if _, ok := client.KeysVersion(); !ok {
+					t.Error("they still wait")
 				}
 			})
 		})
