@@ -6,20 +6,10 @@ package caddydevice
 import (
 	"bufio"
 	"compress/gzip"
-	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/caddyserver/caddy/v2"
-
-	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
 // besideAsk is a request, and what comes of it. In body and location ADDR is the
@@ -41,8 +31,7 @@ type besideRow struct {
 	asks                        []besideAsk
 }
 
-// basicAuth is how basic_auth knows alice by the password secret, as alice
-// sends it.
+// basicAuth knows alice by the password secret; basicHeader is how she sends it.
 const basicAuth = "basic_auth {\nalice $2a$04$RLQLWLYdIm6oJiRnACR85e8xhvB6LxWG8KqJ7wzyguktfkBVXYpg.\n}\n"
 
 var basicHeader = map[string]string{"Authorization": "Basic YWxpY2U6c2VjcmV0"}
@@ -87,6 +76,15 @@ var besideRows = []besideRow{
 			{who: "json", target: "/a/b/.device/login", status: 200, body: `"wait_uri":"http://ADDR/a/b/.device/wait"`},
 			{who: "approved", target: "/a/b/x", status: 303, location: "/a/b/x"},
 			{who: "terminal", target: "/a/b/x", status: 200, body: "upstream /x user=alice"},
+		},
+	},
+	{
+		name: "a named route in two handle_paths", signIn: "/b/x",
+		lines: "handle_path /a/* {\ninvoke gate\n}\nhandle_path /b/* {\ninvoke gate\n}\n}\n&(gate) {\nroute {\nGATE\nreverse_proxy UPSTREAM\n}",
+		asks: []besideAsk{
+			{who: "json", target: "/a/x", status: 401, body: `"wait_uri":"http://ADDR/a/.device/wait"`},
+			{who: "json", target: "/b/x", status: 401, body: `"wait_uri":"http://ADDR/b/.device/wait"`},
+			{who: "terminal", target: "/a/x", status: 200, body: "upstream /x user=alice"},
 		},
 	},
 	{
@@ -136,6 +134,15 @@ var besideRows = []besideRow{
 		},
 	},
 	{
+		name: "uri strip_prefix of what path_prefix begins with", signIn: "/api/x",
+		lines: "handle /api/* {\nuri strip_prefix /api\nGATE(path_prefix /api/.device)\nreverse_proxy UPSTREAM\n}",
+		asks: []besideAsk{
+			{who: "json", target: "/api/.device/login", status: 200, body: `"wait_uri":"http://ADDR/api/api/.device/wait"`},
+			{who: "json", target: "/api/api/.device/login", status: 200, body: `"wait_uri":"http://ADDR/api/api/.device/wait"`},
+			{who: "terminal", target: "/api/x", status: 200, body: "upstream /x user=alice"},
+		},
+	},
+	{
 		name: "a single-page app", signIn: "/deep/link",
 		lines: "root FILES\ntry_files {path} /index.html\nGATE\nfile_server",
 		asks: []besideAsk{
@@ -173,10 +180,11 @@ var besideRows = []besideRow{
 	},
 	{
 		name: "rewrite", signIn: "/old", // the path that is decided on is the one that is forwarded
-		lines: "rewrite /old /new\nrewrite /new/open /open\ndevice_auth /new* {\nissuer https://idp.example.com\nclient_id gate\n}\nreverse_proxy UPSTREAM",
+		lines: "rewrite /old /new\nrewrite /signin /.device/login\nrewrite /new/open /open\ndevice_auth /new* {\nissuer https://idp.example.com\nclient_id gate\n}\nreverse_proxy UPSTREAM",
 		asks: []besideAsk{
 			{who: "json", target: "/old", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
 			{who: "json", target: "/new", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
+			{who: "json", target: "/signin", status: 200, body: `"wait_uri":"http://ADDR/.device/wait"`},
 			{who: "curl", target: "/new/open", header: map[string]string{"Remote-User": "root"}, status: 200, body: "upstream /open user= "},
 			{who: "terminal", target: "/old?a=b", status: 200, body: "upstream /new?a=b user=alice"},
 		},
@@ -210,11 +218,6 @@ var besideRows = []besideRow{
 	},
 }
 
-// besideClients are who asks.
-var besideClients = map[string]map[string]string{
-	"curl": curlHeaders, "json": jsonHeaders, "browser": browserHeaders, "terminal": curlHeaders, "jar": curlHeaders, "kiosk": browserHeaders, "approved": browserHeaders,
-}
-
 func TestBesideCaddysDirectives(t *testing.T) {
 	b := startBeside(t)
 	for _, row := range besideRows {
@@ -233,131 +236,6 @@ func TestBesideCaddysDirectives(t *testing.T) {
 			}
 		})
 	}
-}
-
-// beside is a running Caddy with what its sites of these tests refer to.
-type beside struct {
-	*running
-	names *strings.Replacer // in the lines of a site
-}
-
-func startBeside(t *testing.T) *beside {
-	t.Helper()
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "upstream %s user=%s cookie=%s auth=%s", r.URL.RequestURI(), r.Header.Get("Remote-User"), r.Header.Get("Cookie"), r.Header.Get("Authorization"))
-	}))
-	t.Cleanup(upstream.Close)
-	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Remote-User", "mallory") }))
-	t.Cleanup(auth.Close)
-	files := t.TempDir()
-	for name, text := range map[string]string{"index.html": "the index", "asset.txt": "an asset", "page.html": `hello {{placeholder "http.auth.user.id"}}`} {
-		if err := os.WriteFile(filepath.Join(files, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r := startCaddy(t)
-	return &beside{running: r, names: strings.NewReplacer("UPSTREAM", upstream.URL, "AUTH", auth.URL, "FILES", files,
-		"https://idp.example.com", r.idp.Issuer, "client_id gate", "client_id gate\nlimits {\nstarts 1000 1m\n}")}
-}
-
-// loadSite loads a site with these lines in its block, on an address of its
-// own: for a moment after a reload the one before may still answer.
-func (b *beside) loadSite(global, lines string) {
-	b.t.Helper()
-	b.addr = freeAddress(b.t)
-	text := fmt.Sprintf("{\nadmin off\npersist_config off\nlog {\noutput discard\n}\ndevice_auth {\nstore memory\n}\n%s\n}\nhttp://%s {\n%s\n}\n", global, b.addr, withGates(lines))
-	cfg, err := adapt(b.names.Replace(text))
-	if err == nil {
-		err = caddy.Load([]byte(cfg), true)
-	}
-	if err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// noRedirects shows each answer as it is, and what of it is there at once.
-var noRedirects = &http.Client{
-	Transport: client.Transport, Timeout: progressEvery / 3,
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
-
-// send sends a request and leaves the answer open.
-func (b *beside) send(target string, headers ...map[string]string) *http.Response {
-	b.t.Helper()
-	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, "http://"+b.addr+target, nil)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, header := range headers {
-		for name, value := range header {
-			req.Header.Set(name, value)
-		}
-	}
-	resp, err := noRedirects.Do(req)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return resp
-}
-
-// ask sends a client's request, after it has signed in where it is one that
-// does.
-func (b *beside) ask(signIn string, a besideAsk) (*http.Response, string) {
-	b.t.Helper()
-	own := map[string]string{}
-	switch a.who {
-	case "terminal":
-		own["Authorization"] = "Bearer " + b.approved(signIn, curlHeaders, a.header)
-	case "jar":
-		own["Cookie"] = "device_auth=" + b.approved(signIn, curlHeaders, a.header)
-	case "approved":
-		own["Cookie"] = "device_auth=" + b.approved(signIn, browserHeaders, a.header)
-	case "kiosk":
-		resp := b.send(signIn, browserHeaders, a.header, map[string]string{"Cookie": "device_auth=" + b.approved(signIn, browserHeaders, a.header)})
-		resp.Body.Close()
-		own["Cookie"] = "device_auth=" + cookieIn(resp)
-	}
-	resp := b.send(a.target, besideClients[a.who], a.header, own)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return resp, string(body)
-}
-
-func cookieIn(resp *http.Response) string {
-	for _, c := range resp.Cookies() {
-		if c.Name == "device_auth" {
-			return c.Value
-		}
-	}
-	return ""
-}
-
-// approved starts a sign-in, signs its client in, and returns its key.
-func (b *beside) approved(signIn string, headers ...map[string]string) string {
-	b.t.Helper()
-	resp := b.send(signIn, headers...)
-	resp.Body.Close()
-	text := cookieIn(resp)
-	key, ok := session.ParseKey(text)
-	if !ok {
-		b.t.Fatalf("%s: %d starts no sign-in", signIn, resp.StatusCode)
-	}
-	var s *session.Session
-	engines.Range(func(_, val any) bool {
-		if found, err := val.(*engine).table.Lookup(b.t.Context(), key, "127.0.0.1"); err == nil {
-			s = found
-		}
-		return true
-	})
-	claims := map[string]any{"sub": "sub-alice", "preferred_username": "alice"}
-	err := s.Activate(b.t.Context(), session.Identity{Issuer: b.idp.Issuer, Subject: "sub-alice", Claims: claims, Since: time.Now()}, time.Now().Add(time.Hour))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return text
 }
 
 // TestCompressed: encode in front of the gate, as a route block may have it.

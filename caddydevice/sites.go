@@ -138,7 +138,11 @@ func placeOf(server *caddyhttp.Server) string {
 	if server == nil {
 		return ""
 	}
-	for _, route := range server.Routes {
+	routes := server.Routes
+	if server.Errors != nil {
+		routes = slices.Concat(routes, server.Errors.Routes)
+	}
+	for _, route := range routes {
 		// Caddy clears this once a route's handlers are loaded
 		if route.HandlersRaw != nil {
 			return place(server.Name(), server.Listen, hostsOf(route.MatcherSets))

@@ -63,7 +63,7 @@ func (g placedGate) checkWay() error {
 	for _, s := range g.way {
 		switch id := moduleID(s.handler); {
 		case s.answersAll():
-			return fmt.Errorf("%s comes before it and answers every request, so nobody is asked to sign in: put device_auth first", responders[id].directives)
+			return fmt.Errorf("%s comes before it and answers every request, so nobody is asked to sign in: put device_auth first, in a route block if need be", responders[id].directives)
 		case id == "http.handlers.templates":
 			return errors.New("templates comes before it, and would run its pages, which hold text from requests, as templates: put device_auth before templates, or templates after it into the same block")
 		}

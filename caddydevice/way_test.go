@@ -154,6 +154,7 @@ func TestGateAfterTerminalRoute(t *testing.T) {
 		{"answers all", []any{route(respond, "terminal", true), route(gate)}, first},
 		{"answers some", []any{route(respond, "terminal", true, "match", some), route(gate)}, ""},
 		{"answers one of a group", []any{route(respond, "group", "g"), route(gate, "group", "g")}, ""},
+		{"answers where no other of its group does", []any{route(map[string]any{"handler": "vars"}, "group", "g", "match", some), route(respond, "group", "g"), route(gate)}, ""},
 		{"answers within a terminal route", []any{route(map[string]any{"handler": "subroute", "routes": []any{route(respond, "terminal", true)}}), route(gate)}, first},
 		{"templates in a terminal route", []any{route(map[string]any{"handler": "templates"}, "terminal", true, "match", some), route(gate)}, ""},
 		{"templates in the same group", []any{route(map[string]any{"handler": "templates"}, "group", "g", "match", some), route(gate, "group", "g")}, ""},
@@ -190,6 +191,14 @@ func TestGatesOfErrors(t *testing.T) {
 				t.Errorf("%v, want %q", err, row.want)
 			}
 		})
+	}
+}
+
+// TestPlaceInErrors: a mistake in handle_errors names the site too.
+func TestPlaceInErrors(t *testing.T) {
+	err := siteOfLines(t, "", "GATE\nhandle_errors {\nGATE(path_prefix x)\n}")
+	if err == nil || !strings.Contains(err.Error(), `device_auth on api.example.com (server srv0, listening on :443): path_prefix "x"`) {
+		t.Error(err)
 	}
 }
 
@@ -256,6 +265,9 @@ func TestLearnStripped(t *testing.T) {
 		{"handle_path /app/* {\nGATE\n}", "[[/app]]"},
 		{"handle_path /app* {\nGATE\n}", "[[/app]]"},
 		{"handle_path /a/* {\nhandle_path /b/* {\nGATE\n}\n}", "[[/a /b]]"},
+		{"handle_path /a/* {\ninvoke gate\n}\nhandle_path /b/* {\ninvoke gate\n}\n}\n&(gate) {\nGATE", "[[/a] [/b]]"},
+		{"handle_path /a/* {\ninvoke gate\n}\nhandle_path /{http.vars.x}/* {\ninvoke gate\n}\n}\n&(gate) {\nGATE", "not known"},
+		{"handle_path /{http.vars.x}/* {\ninvoke gate\n}\nhandle_path /a/* {\ninvoke gate\n}\n}\n&(gate) {\nGATE", "not known"},
 		{"uri strip_prefix app/\nGATE", "[[/app]]"},
 		{"uri strip_prefix /\nGATE", "[[]]"},
 		{"uri strip_suffix .php\nGATE", "[[]]"},
