@@ -167,7 +167,7 @@ func outlasting(passed []stop, path bool) []stop {
 		_, isGate := s.handler.(*Handler)
 		_, isRewrite := s.handler.(*rewrite.Rewrite)
 		if isGate || (isRewrite && path) {
-			s.maybe, s.last = true, false
+			s.maybe = true
 			left = append(left, s)
 		}
 	}

@@ -156,7 +156,8 @@ func (h *Handler) stripped(r *http.Request) (cut, rest string) {
 	return cut, rest
 }
 
-// mostStrips bounds how many ways to write a path are tried.
+// mostStrips is for how many prefixes all ways to have them or not are tried:
+// each doubles them.
 const mostStrips = 6
 
 // ownPaths are the paths with which a request for the login may arrive: with

@@ -142,9 +142,13 @@ func TestGateAfterTerminalRoute(t *testing.T) {
 		return r
 	}
 	some := []any{map[string]any{"path": []string{"/x"}}}
-	failing := func(handlers ...any) map[string]any {
-		return map[string]any{"handler": "subroute", "routes": []any{route(map[string]any{"handler": "error"})}, "errors": map[string]any{"routes": handlers}}
+	failing := func(first map[string]any, handled ...any) map[string]any {
+		routes := []any{first, route(map[string]any{"handler": "error"})}
+		return map[string]any{"handler": "subroute", "routes": routes, "errors": map[string]any{"routes": handled}}
 	}
+	vars := map[string]any{"handler": "vars"}
+	other := map[string]any{"handler": "device_auth", "issuer": "https://auth.example.com", "client_id": "gate"}
+	host := func(name string) []any { return []any{map[string]any{"host": []string{name}}} }
 	const first = "comes before it and answers every request"
 	for _, row := range []struct {
 		name   string
@@ -154,14 +158,16 @@ func TestGateAfterTerminalRoute(t *testing.T) {
 		{"answers all", []any{route(respond, "terminal", true), route(gate)}, first},
 		{"answers some", []any{route(respond, "terminal", true, "match", some), route(gate)}, ""},
 		{"answers one of a group", []any{route(respond, "group", "g"), route(gate, "group", "g")}, ""},
-		{"answers where no other of its group does", []any{route(map[string]any{"handler": "vars"}, "group", "g", "match", some), route(respond, "group", "g"), route(gate)}, ""},
+		{"answers where no other of its group does", []any{route(vars, "group", "g", "match", some), route(respond, "group", "g"), route(gate)}, ""},
 		{"answers within a terminal route", []any{route(map[string]any{"handler": "subroute", "routes": []any{route(respond, "terminal", true)}}), route(gate)}, first},
 		{"templates in a terminal route", []any{route(map[string]any{"handler": "templates"}, "terminal", true, "match", some), route(gate)}, ""},
 		{"templates in the same group", []any{route(map[string]any{"handler": "templates"}, "group", "g", "match", some), route(gate, "group", "g")}, ""},
-		{"an error that is handled, and goes on", []any{route(failing(route(map[string]any{"handler": "vars"}))), route(gate)}, ""},
-		{"in error routes of a subroute", []any{route(failing(route(gate)))}, ""},
-		{"after an answer in error routes of a subroute", []any{route(failing(route(respond), route(gate)))}, first},
-		{"two providers, one in error routes of a subroute", []any{route(gate), route(failing(route(map[string]any{"handler": "device_auth", "issuer": "https://auth.example.com", "client_id": "gate"})))}, "shares the cookie"},
+		{"an error that is handled, and goes on", []any{route(failing(route(vars), route(vars))), route(gate)}, ""},
+		{"in error routes of a subroute", []any{route(failing(route(vars), route(gate)))}, ""},
+		{"after an answer in error routes of a subroute", []any{route(failing(route(vars), route(respond), route(gate)))}, first},
+		{"two providers, one in error routes of a subroute", []any{route(failing(route(gate, "match", host("*.example.com")), route(other, "match", host("api.example.com"))))}, "shares the cookie"},
+		{"two providers, one after error routes of a subroute", []any{route(failing(route(gate, "match", host("*.example.com"), "terminal", true), route(vars))), route(other, "match", host("api.example.com"))}, "shares the cookie"},
+		{"stripped before error routes of a subroute", []any{route(failing(route(map[string]any{"handler": "rewrite", "strip_path_prefix": "/app"}), route(gate, "match", []any{map[string]any{"path": []string{"/app/*"}}})))}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config := siteConfig(t, nil)
@@ -183,6 +189,7 @@ func TestGatesOfErrors(t *testing.T) {
 		{"one gate that differs", "GATE\nhandle_errors {\nGATE(session {,idle 1h,})\n}", "differ in session"},
 		{"two providers", "GATE\nhandle_errors {\n" + fmt.Sprintf(other, "") + "}", "shares the cookie"},
 		{"two providers, the first in a block", "handle /a/* {\nGATE(path_prefix /a/.device)\n}\nhandle_errors {\n" + fmt.Sprintf(other, "") + "}", "shares the cookie"},
+		{"two providers, hosts that meet", "respond x\n}\n*.example.com {\nGATE\nhandle_errors {\n@api host api.example.com\nhandle @api {\n" + fmt.Sprintf(other, "") + "}\n}", "shares the cookie"},
 		{"two providers, apart", "GATE\nhandle_errors {\n" + fmt.Sprintf(other, "path_prefix /x\nsession {\ncookie other\n}") + "}", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
