@@ -4,19 +4,11 @@
 package e2e
 
 import (
-	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"strings"
 	"testing"
-
-	"github.com/quic-go/quic-go/http3"
-	"golang.org/x/net/http2"
 )
 
 // passThroughSites are a site with a gate on the first port and the same site
@@ -47,7 +39,7 @@ func TestPassThrough(t *testing.T) {
 		"GODEBUG": "http2xconnect=1", // else Go offers no WebSocket over HTTP/2 (RFC 8441)
 	}})
 	p.url = "https://localhost:" + p.gate.Port()
-	p.connect(t)
+	p.trust, p.clients = p.overTLS(t)
 	p.signIn(t)
 	t.Run("same", p.same)
 	t.Run("WebSocket", p.webSocket)
@@ -68,37 +60,6 @@ func (p *passage) signIn(t *testing.T) {
 	got := p.curl(t, append(trust, "-H", bearer(a.Session), p.url+"/.device/wait?timeout=60")...)
 	wantStatus(t, got, 200)
 	p.key = a.Session
-}
-
-// connect makes a client for each version. All come from one address: it is in
-// what the upstream sees.
-func (p *passage) connect(t *testing.T) {
-	t.Helper()
-	root, err := os.ReadFile(p.gate.RootCA())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(root)
-	p.trust = &tls.Config{RootCAs: pool, ServerName: "localhost"}
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, strings.Replace(address, "localhost", "127.0.0.1", 1))
-	}
-	p.one = &http.Transport{DialContext: dial, TLSClientConfig: p.trust.Clone(), DisableCompression: true, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
-	two := &http2.Transport{TLSClientConfig: p.trust.Clone(), DisableCompression: true, DialTLSContext: func(ctx context.Context, network, address string, cfg *tls.Config) (net.Conn, error) {
-		raw, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return tls.Client(raw, cfg), nil
-	}}
-	three := &http3.Transport{TLSClientConfig: p.trust.Clone(), DisableCompression: true}
-	t.Cleanup(func() {
-		p.one.CloseIdleConnections()
-		two.CloseIdleConnections()
-		three.Close()
-	})
-	p.clients = map[string]http.RoundTripper{"HTTP/1.1": p.one, "HTTP/2.0": two, "HTTP/3.0": three}
 }
 
 // each runs a test with the client of each version.
