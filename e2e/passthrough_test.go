@@ -26,7 +26,6 @@ type passage struct {
 	key     string
 	trust   *tls.Config
 	clients map[string]http.RoundTripper // by version of HTTP
-	one     *http.Transport              // the one of HTTP/1.1
 	backend *backend
 }
 

@@ -70,7 +70,7 @@ func (p *passage) expect(t *testing.T) {
 			req = req.WithContext(httptrace.WithClientTrace(p.ctx, trace))
 			req.Body, req.ContentLength = io.NopCloser(body), 1
 			req.Header.Set("Expect", "100-continue")
-			patient := p.one.Clone()
+			patient := p.clients["HTTP/1.1"].(*http.Transport).Clone()
 			patient.ExpectContinueTimeout = sceneTime
 			defer patient.CloseIdleConnections()
 			resp := do(t, patient, req)
