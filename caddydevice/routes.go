@@ -31,10 +31,11 @@ func (g placedGate) isBehind(other *Handler) bool {
 type stop struct {
 	handler caddyhttp.MiddlewareHandler // nil where it is matchers
 	match   caddyhttp.MatcherSets
-	hosts   []string // that it is for, nil for any
-	group   string   // of its route: a request takes one route of a group
-	maybe   bool     // a request may come past without meeting it
-	last    bool     // in a terminal route: nothing comes after that
+	hosts   []string                // that it is for, nil for any
+	group   string                  // of its route: a request takes one route of a group
+	maybe   bool                    // a request may come past without meeting it
+	last    bool                    // in a terminal route: nothing comes after that
+	inside  []caddyhttp.MatcherSets // of the routes that a handler is in
 }
 
 // allGates finds the gates of all servers.
@@ -95,6 +96,7 @@ func (w *walk) list(routes caddyhttp.RouteList, around where) (passed []stop) {
 			s.group = route.Group
 			s.maybe = s.maybe || route.Group != "" || len(route.MatcherSets) > 0
 			s.last = s.last || route.Terminal
+			s.inside = append(slices.Clone(s.inside), route.MatcherSets)
 			passed = append(passed, s)
 		}
 	}

@@ -64,11 +64,62 @@ func (g placedGate) checkWay() error {
 		switch id := moduleID(s.handler); {
 		case s.answersAll():
 			return fmt.Errorf("%s comes before it and answers every request, so nobody is asked to sign in: put device_auth first, in a route block if need be", responders[id].directives)
-		case id == "http.handlers.templates":
+		case id == "http.handlers.templates" && g.mayMeet(s):
 			return errors.New("templates comes before it, and would run its pages, which hold text from requests, as templates: put device_auth before templates, or templates after it into the same block")
 		}
 	}
 	return nil
+}
+
+// mayMeet reports whether one request may meet both: path matchers around them
+// can be for different paths, as long as nothing changes those in between.
+func (g placedGate) mayMeet(s stop) bool {
+	if slices.ContainsFunc(g.way, func(s stop) bool { _, changes := s.handler.(*rewrite.Rewrite); return changes }) {
+		return true
+	}
+	for _, one := range s.inside {
+		for _, around := range g.way {
+			if around.handler == nil && apart(one, around.match) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// apart reports whether no path is for both.
+func apart(one, other caddyhttp.MatcherSets) bool {
+	ones, ok := onlyPaths(one)
+	others, ok2 := onlyPaths(other)
+	return ok && ok2 && !slices.ContainsFunc(ones, func(a string) bool {
+		return slices.ContainsFunc(others, func(b string) bool { return overlap(a, b) })
+	})
+}
+
+// onlyPaths are the patterns that a path has to match one of; ok is false where
+// there is another way in.
+func onlyPaths(sets caddyhttp.MatcherSets) (patterns []string, ok bool) {
+	for _, set := range sets {
+		i := slices.IndexFunc(set, func(m any) bool { _, is := pathMatcher(m); return is })
+		if i < 0 {
+			return nil, false
+		}
+		these, _ := pathMatcher(set[i])
+		patterns = append(patterns, these...)
+	}
+	return patterns, len(patterns) > 0
+}
+
+// overlap reports whether a path may match both patterns, by what each begins
+// with.
+func overlap(a, b string) bool {
+	if strings.ContainsAny(a+b, "{%") {
+		return true
+	}
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	startA, _, openA := strings.Cut(a, "*")
+	startB, _, openB := strings.Cut(b, "*")
+	return (strings.HasPrefix(startA, startB) && (openB || a == b)) || (strings.HasPrefix(startB, startA) && openA)
 }
 
 // strippedOn are the prefixes that handle_path and uri strip_prefix may take
