@@ -4,6 +4,7 @@ package caddydevice
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -306,5 +307,54 @@ func TestUnattended(t *testing.T) {
 		if g.do(request{target: "/", header: with(curlHeaders, "User-Agent", agent)}); g.starts() != before+1 {
 			t.Errorf("%q starts nothing: %s", agent, g.body)
 		}
+	}
+}
+
+// TestOpenness: what start-up says of gates that are open to more people than
+// their operator may think.
+func TestOpenness(t *testing.T) {
+	everyone := "everyone who can sign in at the issuer gets in"
+	anyone := "everyone who reaches this server can start a sign-in"
+	public, loopback := named([]string{"api.example.com"}), named([]string{"api.example.com"})
+	public.Listen, loopback.Listen = []string{":443"}, []string{"127.0.0.1:443"}
+	start := []any{map[string]any{"remote_ip": map[string]any{"ranges": []string{"192.0.2.0/24"}}}}
+	for _, row := range []struct {
+		name   string
+		server *caddyhttp.Server
+		cfg    map[string]any
+		want   []string
+	}{
+		{"defaults", public, nil, []string{everyone, anyone}},
+		{"on loopback", loopback, nil, []string{everyone}},
+		{"on loopback, behind what ends TLS", loopback, map[string]any{"public_url": "https://api.example.com"}, []string{everyone, anyone}},
+		{"require", public, map[string]any{"require": rules("groups", "staff")}, []string{anyone}},
+		{"require any", public, map[string]any{"require": []any{map[string]any{"claim": "any"}}}, []string{anyone}},
+		{"expect", public, map[string]any{"expect": rules("groups", "staff")}, []string{anyone}},
+		{"start", public, map[string]any{"start": start}, []string{everyone}},
+		{"all of them", public, map[string]any{"start": start, "require": rules("groups", "staff")}, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			g := newGate(t, row.cfg)
+			var err error
+			if g.hosts, err = newHostPolicy(row.server, g.PublicURL); err != nil {
+				t.Fatal(err)
+			}
+			core, logs := observer.New(zapcore.DebugLevel)
+			g.app.open = nil
+			g.noteOpenness(" on api.example.com", row.server)
+			g.app.open[0].log(zap.New(core))
+			var said []string
+			for _, entry := range logs.All() {
+				message, _, _ := strings.Cut(entry.Message, ":")
+				message, _, _ = strings.Cut(message, ", and")
+				said = append(said, message)
+				if entry.ContextMap()["gate"] != "on api.example.com" {
+					t.Errorf("%v names no gate", entry)
+				}
+			}
+			if !slices.Equal(said, row.want) {
+				t.Errorf("%q, want %q", said, row.want)
+			}
+		})
 	}
 }
