@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/caddydevice/device-auth/e2e/internal/chrome"
+	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
 	"github.com/caddydevice/device-auth/e2e/internal/keycloak"
 	"github.com/caddydevice/device-auth/e2e/internal/upstream"
 )
@@ -151,13 +152,35 @@ func wantKeycloakBob(t *testing.T, r upstream.Request) {
 // signInAlice starts a sign-in, has it approved, and returns the key.
 func (s *keycloakStage) signInAlice(t *testing.T) string {
 	t.Helper()
+	return s.signInAs(t, keycloak.Alice)
+}
+
+func (s *keycloakStage) signInAs(t *testing.T, user string) string {
+	t.Helper()
 	a := s.startJSON(t, "/")
-	s.approve(t, a.Complete) // by filling Keycloak's forms, which is quicker than Chromium
+	s.approveAs(t, user, a.Complete)
 	end := readJSON(t, s.wait(t, a.Session), 200)
-	if end.Status != "active" || end.User != keycloak.Alice || end.Subject == "" {
+	if end.Status != "active" || end.User != user || end.Subject == "" {
 		t.Fatalf("wait says %+v", end)
 	}
 	return a.Session
+}
+
+// approve is what Alice does who scanned the QR code.
+func (s *keycloakStage) approve(t *testing.T, complete string) {
+	t.Helper()
+	s.approveAs(t, keycloak.Alice, complete)
+}
+
+// approveAs fills Keycloak's forms, which is quicker than Chromium.
+func (s *keycloakStage) approveAs(t *testing.T, user, complete string) {
+	t.Helper()
+	s.realm.Consent.Lock()
+	defer s.realm.Consent.Unlock()
+	err := idpserver.NewPerson(t).Approve(s.ctx, idpserver.Device{Complete: complete}, user, user+"-password")
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // phone is a person's own browser, at Keycloak.
@@ -210,6 +233,8 @@ func (p phone) signInAndDecide(t *testing.T, user, button string) {
 		p.do(t, p.Type(p.s.ctx, signInField, user))
 		p.do(t, p.Type(p.s.ctx, "#password", user+"-password\r"))
 	}
+	p.s.realm.Consent.Lock()
+	defer p.s.realm.Consent.Unlock()
 	p.do(t, p.Click(p.s.ctx, button))
 	p.do(t, p.WaitURL(p.s.ctx, func(at string) bool { return strings.Contains(at, "/device/status") }))
 }

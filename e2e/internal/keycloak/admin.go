@@ -34,6 +34,10 @@ const (
 type Realm struct {
 	Name   string
 	Server *Server
+	// Consent is for one person at a time: Keycloak stores two consents of the
+	// same user to the same client where they come at once, and from then on
+	// answers each with 500.
+	Consent sync.Mutex
 }
 
 // Client is a client as Keycloak's REST API writes it.
