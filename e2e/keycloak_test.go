@@ -34,6 +34,8 @@ func TestKeycloak(t *testing.T) {
 			"wrong secret":       keycloakWrongSecret,
 			"grant switched off": keycloakGrantOff,
 			"keys rotated":       keycloakKeysRotated,
+			"roles and groups":   keycloakRoles,
+			"wrong account":      keycloakWrongAccount,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

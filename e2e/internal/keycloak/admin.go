@@ -53,6 +53,20 @@ func (c Client) Attributes() map[string]any {
 	return attributes
 }
 
+// Mapper is the configuration of one of the client's protocol mappers, by name.
+func (c Client) Mapper(t testing.TB, name string) map[string]any {
+	t.Helper()
+	mappers, _ := c["protocolMappers"].([]any)
+	for _, m := range mappers {
+		mapper, _ := m.(map[string]any)
+		if config, ok := mapper["config"].(map[string]any); ok && mapper["name"] == name {
+			return config
+		}
+	}
+	t.Fatalf("the client has no mapper %q", name)
+	return nil
+}
+
 // NewRealm imports examples/keycloak/realm.json.
 func (s *Server) NewRealm(ctx context.Context, t testing.TB) *Realm {
 	t.Helper()
@@ -70,6 +84,12 @@ func (s *Server) NewRealm(ctx context.Context, t testing.TB) *Realm {
 	defer s.importing.Unlock()
 	s.call(ctx, t, http.MethodPost, "/admin/realms", realm, nil)
 	return r
+}
+
+// NewClient adds a client.
+func (r *Realm) NewClient(ctx context.Context, t testing.TB, c Client) {
+	t.Helper()
+	r.call(ctx, t, http.MethodPost, "/clients", c, nil)
 }
 
 // ChangeClient changes a client's settings.
