@@ -13,6 +13,6 @@
 // Then curl and browser ask at g.URL(), an idpserver.Person approves, and
 // record and upstream tell what happened on both sides. Where it takes a real
 // browser, chrome is one, for either side; E2E_SCREENSHOTS names a folder that
-// keeps what it saw. In TestKeycloak the provider is a Keycloak. The package's
-// TestMain calls gate.Main.
+// keeps what it saw. In TestKeycloak the provider is a Keycloak, and pythoncli
+// a client that brings its own tokens. The package's TestMain calls gate.Main.
 package e2e

@@ -36,6 +36,7 @@ func TestKeycloak(t *testing.T) {
 			"keys rotated":       keycloakKeysRotated,
 			"roles and groups":   keycloakRoles,
 			"wrong account":      keycloakWrongAccount,
+			"clients' tokens":    keycloakPythonCLI,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
