@@ -60,11 +60,11 @@ func (s *stage) forgedTrailers(t *testing.T, key string) {
 		"in part":     "Trailer: X-Checksum\r\nTE: trailers\r\n",
 	} {
 		before := len(s.upstreamSaw("/trailer"))
-		status := s.raw(t, "POST /trailer HTTP/1.1\r\nHost: localhost:"+s.gate.Port()+"\r\n"+bearer(key)+"\r\n"+announced+
+		got, _ := s.raw(t, s.gate.Port(), "POST /trailer HTTP/1.1\r\nHost: localhost:"+s.gate.Port()+"\r\n"+bearer(key)+"\r\n"+announced+
 			"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Checksum: abc\r\nRemote-User: mallory\r\nRemote_User: mallory\r\n\r\n")
 		saw := s.upstreamSaw("/trailer")[before:]
-		if status != http.StatusOK || len(saw) != 1 || saw[0].BodyLength != 4 {
-			t.Fatalf("%s: status %d, the upstream saw %+v", name, status, saw)
+		if got.StatusCode != http.StatusOK || len(saw) != 1 || saw[0].BodyLength != 4 {
+			t.Fatalf("%s: status %d, the upstream saw %+v", name, got.StatusCode, saw)
 		}
 		wantAlice(t, saw[0])
 		for field := range saw[0].Trailer {
@@ -75,11 +75,11 @@ func (s *stage) forgedTrailers(t *testing.T, key string) {
 	}
 }
 
-// raw sends what no client program would, and returns the answer's status.
-func (s *stage) raw(t *testing.T, request string) int {
+// raw sends what no client program would to a port of the gateway's.
+func (s *stage) raw(t *testing.T, port, request string) (answer *http.Response, body string) {
 	t.Helper()
 	var d net.Dialer
-	c, err := d.DialContext(s.ctx, "tcp", "localhost:"+s.gate.Port())
+	c, err := d.DialContext(s.ctx, "tcp", "127.0.0.1:"+port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,11 @@ func (s *stage) raw(t *testing.T, request string) int {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(content)
 }
 
 func (s *stage) otherCookies(t *testing.T, key string) {

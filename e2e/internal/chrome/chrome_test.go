@@ -299,3 +299,17 @@ func TestProblems(t *testing.T) {
 		})
 	}
 }
+
+// TestCall: what the function sees and returns, and what it throws.
+func TestCall(t *testing.T) {
+	ctx, server := limited(t), serve(t)
+	b := open(ctx, t, chrome.Options{}, server.URL+"/next")
+	var got []string
+	check(t, b.Call(ctx, `names => names.map(n => document.getElementById(n).textContent)`, []string{"next"}, &got))
+	if len(got) != 1 || got[0] != "you are there" {
+		t.Errorf("%q", got)
+	}
+	if err := b.Call(ctx, `n => document.getElementById(n).textContent`, "nothing", &got); err == nil {
+		t.Error("what the function throws is lost")
+	}
+}
