@@ -4,6 +4,10 @@
 # it, and two identity providers with what they run on (Node.js; Java and Maven
 # for Keycloak). On Debian and as root it does so itself; elsewhere it prints
 # what is missing. It ends with 0 only when everything is there.
+# detector, curl, wget, HTTPie and a terminal to run them in, a QR reader,
+# Chromium, and two identity providers with what they run on (Node.js; Java and
+# Maven for Keycloak). On Debian and as root it does so itself; elsewhere it
+# prints what is missing. It ends with 0 only when everything is there.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PATH=$PWD/bin/node/node_modules/node/bin:$PATH
@@ -27,6 +31,9 @@ need() {
 }
 need gcc build-essential
 need curl curl
+need wget wget
+need http httpie
+need script bsdutils
 need zbarimg zbar-tools
 need chromium chromium # it depends on fontconfig, and that on a font
 need python3 python3
