@@ -169,6 +169,7 @@ func (s *stage) newTerminal(t *testing.T) *terminal {
 		needProgram(t, program)
 	}
 	term := &terminal{s: s, home: t.TempDir(), dir: t.TempDir(), out: make(chan string)}
+	term.keepQuiet(t)
 	fifo := filepath.Join(term.dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -215,6 +216,18 @@ func (s *stage) newTerminal(t *testing.T) *terminal {
 		_ = cmd.Wait()
 	})
 	return term
+}
+
+// keepQuiet stops HTTPie from asking its makers for a newer version.
+func (term *terminal) keepQuiet(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(term.home, ".config", "httpie")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"disable_update_warnings": true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // run types a block, approves each sign-in as soon as the code is there, and

@@ -140,8 +140,8 @@ func (w *window) goTo(t *testing.T, path string, f browser.Fetch) *browser.Page 
 	return w.open(t, address.String(), f)
 }
 
-// signedInWindow is a browser that has signed in and claimed its session.
-func (s *stage) signedInWindow(t *testing.T, path string, trustFiles ...string) *window {
+// approvedWindow is a browser whose sign-in was approved, and not claimed yet.
+func (s *stage) approvedWindow(t *testing.T, path string, trustFiles ...string) *window {
 	t.Helper()
 	w := s.newWindow(t, trustFiles...)
 	w.open(t, path, browser.Typed)
@@ -149,6 +149,13 @@ func (s *stage) signedInWindow(t *testing.T, path string, trustFiles ...string) 
 	if got, a := w.awaitEnd(t, browser.Script); got.Status != 200 {
 		t.Fatalf("%d %+v", got.Status, a)
 	}
+	return w
+}
+
+// signedInWindow is a browser that has signed in and claimed its session.
+func (s *stage) signedInWindow(t *testing.T, path string, trustFiles ...string) *window {
+	t.Helper()
+	w := s.approvedWindow(t, path, trustFiles...)
 	w.goTo(t, path, browser.Reload)
 	w.want(t, 303)
 	w.follow(t)
