@@ -20,6 +20,8 @@ func TestReload(t *testing.T) {
 	w.open(t, "/window", browser.Typed)
 	code := w.code(t)
 	stream, shown, _ := s.openLogin(t)
+	patient := s.startJSON(t, "/held")
+	held := curl.Open(s.ctx, t, "-i", "-H", bearer(patient.Session), "-H", "Prefer: wait=300", s.gate.URL()+"/held")
 	waiting := curl.Open(s.ctx, t, "-i", "-H", bearer(pending.Session), s.gate.URL()+"/.device/wait?timeout=120")
 
 	for i, change := range []string{"one", "two"} {
@@ -46,6 +48,14 @@ func TestReload(t *testing.T) {
 		t.Errorf("the stream ended without a hint: %v", err)
 	}
 
+	s.approve(t, patient.Complete)
+	if _, err := held.Until(s.ctx, "HTTP/1.1 200"); err != nil {
+		t.Errorf("the request that waited did not go on: %v", err)
+	}
+	if n := len(s.upstreamSaw("/held")); n != 1 {
+		t.Errorf("it reached the upstream %d times", n)
+	}
+
 	s.awaitPolls(t, pending.UserCode, 5)
 	s.approve(t, pending.Complete)
 	s.wantActive(t, pending.Session)
@@ -61,7 +71,7 @@ func TestReload(t *testing.T) {
 		polls := s.polls(t, shown.code)
 		return polls[len(polls)-1].Status == 200
 	})
-	if n := len(s.rec.Starts()); n != 4 {
-		t.Errorf("%d device authorizations for 4 sign-ins", n)
+	if n := len(s.rec.Starts()); n != 5 {
+		t.Errorf("%d device authorizations for 5 sign-ins", n)
 	}
 }
