@@ -144,6 +144,10 @@ func TestEmailRules(t *testing.T) {
 	if exact.holds(claimsOf(t, `{"email": "ann@corp.test"}`)) || !exact.holds(claimsOf(t, `{"email": "ann@corp.test", "email_verified": true}`)) {
 		t.Error("an address without a star needs to be verified as well")
 	}
+	over := ClaimRule{Claim: "email", Values: []string{"*corp.test", "ann*"}}
+	if over.holds(claimsOf(t, `{"email": "ann@corp.test", "email_verified": true}`)) {
+		t.Error("a star reaches over the @")
+	}
 	if exact.holds(claimsOf(t, `{"email": ["ann@corp.test"], "email_verified": true}`)) {
 		t.Error("a list of addresses is not what is verified")
 	}
