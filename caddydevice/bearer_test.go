@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +227,12 @@ func TestBearerIssuers(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			h := provision(t, map[string]any{"issuer": own, "client_id": g.ClientID, "bearer": map[string]any{"audience": []string{"api"}, "issuer": row.issuers}}, nil)
+			if listed := slices.Contains(row.issuers, own); (h.bearer.own != nil) != listed || len(h.bearer.others) != 1 {
+				t.Errorf("its own client: %t, others: %d", h.bearer.own != nil, len(h.bearer.others))
+			}
+			if scopes := h.resourceScopes(t.Context()); (len(scopes) > 0) != slices.Contains(row.issuers, own) {
+				t.Errorf("scopes %v", scopes)
+			}
 			one := &gate{Handler: h, t: t, idp: g.idp}
 			resp := one.do(request{target: "/", header: bearer(row.token())})
 			if (one.upstream != nil) != row.good || (resp.StatusCode == http.StatusUnauthorized) == row.good {
@@ -323,6 +330,10 @@ func TestProtectedResource(t *testing.T) {
 	}
 	if resp := g.do(request{target: "/.well-known/oauth-protected-resource/x", header: curlHeaders}); resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a longer path: %d", resp.StatusCode)
+	}
+	_, err := tryProvision(t, map[string]any{"issuer": "https://idp.example.com", "client_id": "gate", "protected_resource": true}, nil)
+	if err == nil || !strings.Contains(err.Error(), "which are refused without `bearer on`") {
+		t.Errorf("without bearer: %v", err)
 	}
 	without := newGate(t, nil)
 	if resp := without.do(request{target: "/.well-known/oauth-protected-resource", header: curlHeaders}); resp.StatusCode != http.StatusUnauthorized {

@@ -113,7 +113,7 @@ func (o *origins) ownForm(r *http.Request) bool { return o.own.Check(r) == nil }
 // trustedPreflight reports whether the request asks for a trusted origin what
 // that may send (WHATWG Fetch §4.8).
 func (o *origins) trustedPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header["Access-Control-Request-Method"] != nil && !isUpgrade(r) &&
+	return r.Method == http.MethodOptions && r.Header["Access-Control-Request-Method"] != nil &&
 		len(r.Header["Origin"]) == 1 && slices.Contains(o.trusted, r.Header["Origin"][0])
 }
 

@@ -144,6 +144,10 @@ func TestAnswersStayHere(t *testing.T) {
 			}
 		})
 	}
+	g.answerHeader.Set("WWW-Authenticate", `Basic realm="restricted"`) // of a basic_auth that failed
+	if resp := g.do(request{target: "/", header: curlHeaders}); resp.Header.Get("WWW-Authenticate") != challengePrefix {
+		t.Errorf("WWW-Authenticate: %q", resp.Header["Www-Authenticate"])
+	}
 	if resp := g.do(request{target: "/", header: bearer(g.terminal())}); resp.Header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Error("the upstream's answer lost what the site allows")
 	}

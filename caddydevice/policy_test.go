@@ -57,6 +57,13 @@ func TestRequire(t *testing.T) {
 			body:   `"status":"forbidden","error":"insufficient_permission"`,
 		},
 		{
+			name: "HTML for a key as bearer", rules: rules("groups", "secret-group"), key: (*gate).terminal, challenge: insufficient,
+			header: func(_ *gate, key string) map[string]string {
+				return with(browserHeaders, "Authorization", "Bearer "+key)
+			},
+			body: "You are signed in, but you may not see this.",
+		},
+		{
 			name: "HTML", rules: rules("groups", "secret-group"), key: (*gate).kiosk,
 			header: func(g *gate, key string) map[string]string { return g.cookieOf(browserHeaders, key) },
 			body:   `<input type="hidden" name="to" value="/reports?a=b"><button>Sign in as someone else</button>`,
@@ -83,6 +90,9 @@ func TestRequire(t *testing.T) {
 			}
 			if got := resp.Header.Get("WWW-Authenticate"); got != row.challenge {
 				t.Errorf("WWW-Authenticate: %q", got)
+			}
+			if row.challenge != "" && strings.Contains(g.body, "<button>") {
+				t.Error("a button cannot take a key out of a program's hands")
 			}
 			if strings.Contains(g.body, "secret-group") || g.starts() != starts || g.setCookie(resp) != "" {
 				t.Errorf("starts %d, cookie %q: %s", g.starts()-starts, g.setCookie(resp), g.body)
@@ -151,6 +161,34 @@ func TestMethods(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMethodsOfWebSockets: over HTTP/2 they begin with CONNECT (RFC 8441 §4), and
+// count as GET all the same.
+func TestMethodsOfWebSockets(t *testing.T) {
+	g := newGate(t, map[string]any{"session": map[string]any{"methods": []string{"GET", "HEAD"}}})
+	key := g.terminal()
+	for protocol, passes := range map[string]bool{"websocket": true, "other": false} {
+		r := newRequest(t, "/x", bearer(key))
+		r.Method, r.ProtoMajor = http.MethodConnect, 2
+		r.Header[":protocol"] = []string{protocol}
+		resp := g.send(r)
+		if (g.upstream != nil) != passes {
+			t.Errorf("%s: %d", protocol, resp.StatusCode)
+		}
+	}
+}
+
+// TestSecondGateAsksNobody: who a request is from is found out once.
+func TestSecondGateAsksNobody(t *testing.T) {
+	g := newGate(t, bearerOn(nil))
+	g.behind = provision(t, bearerOn(map[string]any{"issuer": g.Issuer, "client_id": g.ClientID, "require": rules("groups", "robots")}), nil)
+	if g.do(request{target: "/", header: bearer(accessToken(t, g.idp, nil))}); g.upstream == nil {
+		t.Fatal(g.body)
+	}
+	if n := g.behind.bearer.verdicts.Len(); n != 0 {
+		t.Errorf("the second gate has verified %d tokens", n)
 	}
 }
 

@@ -203,6 +203,14 @@ func TestHeldThroughReload(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || g.upstream == nil {
 		t.Errorf("%d %s", resp.StatusCode, g.body)
 	}
+	// while nobody approves it waits until its client has had enough
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	w := httptest.NewRecorder()
+	r := newRequest(t, "/x", nil).WithContext(ctx)
+	if err := g.hold(w, r, nil, credential{source: fromBearer}, g.session(g.begun(curlHeaders)), time.Minute); err != nil || ctx.Err() == nil || w.Body.Len() > 0 {
+		t.Errorf("%v, client gone: %t, %s", err, ctx.Err() != nil, w.Body)
+	}
 }
 
 // TestWriteTimeout: the server's limit for an answer does not cut a wait short,
