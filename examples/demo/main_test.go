@@ -125,37 +125,40 @@ func wantAnswer(t *testing.T, address, words string) {
 }
 
 func TestCannotStart(t *testing.T) {
-	p := freePorts(t)
+	args := func(args ...string) func(ports) []string { return func(ports) []string { return args } }
 	tests := map[string]struct {
-		taken     int
+		taken     func(ports) int
 		caddyfile string
-		args      []string
+		args      func(ports) []string
 		code      int
 		says      string
 	}{
-		"gate in use":     {p.gate, openGate, p.args(), 1, fmt.Sprintf("port %d is in use by another program: end that one, or choose another port with -gate <port>", p.gate)},
-		"idp in use":      {p.idp, openGate, p.args(), 1, fmt.Sprintf("port %d is in use by another program: end that one, or choose another port with -idp <port>", p.idp)},
-		"upstream in use": {p.upstream, openGate, p.args(), 1, fmt.Sprintf("port %d is in use by another program: end that one, or choose another port with -upstream <port>", p.upstream)},
-		"one port twice":  {0, openGate, append(p.args(), "-idp", strconv.Itoa(p.gate)), 1, "-idp <port>"},
-		"bad Caddyfile":   {0, "nonsense {", p.args(), 1, "gate: "},
-		"no port":         {0, openGate, []string{"-gate", "0"}, 2, "from 1 to 65535"},
-		"unknown flag":    {0, openGate, []string{"-gat", "1"}, 2, "-gate"},
-		"help":            {0, openGate, []string{"-h"}, 0, "default 9080"},
+		"gate in use":     {func(p ports) int { return p.gate }, openGate, ports.args, 1, "is in use by another program: end that one, or choose another port with -gate <port>"},
+		"idp in use":      {func(p ports) int { return p.idp }, openGate, ports.args, 1, "is in use by another program: end that one, or choose another port with -idp <port>"},
+		"upstream in use": {func(p ports) int { return p.upstream }, openGate, ports.args, 1, "is in use by another program: end that one, or choose another port with -upstream <port>"},
+		"one port twice":  {nil, openGate, func(p ports) []string { return append(p.args(), "-idp", strconv.Itoa(p.gate)) }, 1, "-idp <port>"},
+		"bad Caddyfile":   {nil, "nonsense {", ports.args, 1, "gate: "},
+		"no port":         {nil, openGate, args("-gate", "0"), 2, "from 1 to 65535"},
+		"unknown flag":    {nil, openGate, args("-gat", "1"), 2, "-gate"},
+		"help":            {nil, openGate, args("-h"), 0, "default 9080"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("XDG_DATA_HOME", os.Getenv("XDG_DATA_HOME"))
-			if tt.taken != 0 {
-				ln, err := net.Listen("tcp", address(tt.taken))
+			p := freePorts(t) // right before use: a connection may take one by chance
+			if tt.taken != nil {
+				taken := tt.taken(p)
+				ln, err := net.Listen("tcp", address(taken))
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer ln.Close()
+				tt.says = fmt.Sprintf("port %d %s", taken, tt.says)
 			}
 			var out, errs strings.Builder
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel() // should it start after all, it ends at once
-			code := run(ctx, tt.caddyfile, tt.args, &out, &errs)
+			code := run(ctx, tt.caddyfile, tt.args(p), &out, &errs)
 			if code != tt.code || !strings.Contains(errs.String(), tt.says) {
 				t.Errorf("exit code %d, want %d with %q:\n%s", code, tt.code, tt.says, errs.String())
 			}
