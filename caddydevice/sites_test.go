@@ -135,6 +135,16 @@ func TestOneGate(t *testing.T) {
 	}
 }
 
+// TestMethodsMayDiffer: which methods a session may use is each gate's own, as
+// what it requires is.
+func TestMethodsMayDiffer(t *testing.T) {
+	plain := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
+	reading := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate", "session": map[string]any{"methods": []string{"GET"}}}
+	if err := startSites(t, siteConfig(t, nil, site{"api.example.com", plain}, site{"api.example.com", reading})); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestDefaultsAreEqual: a default that is written out is none that differs.
 func TestDefaultsAreEqual(t *testing.T) {
 	plain := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
