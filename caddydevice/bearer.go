@@ -215,8 +215,8 @@ func (h *Handler) bearerOf(w http.ResponseWriter, r *http.Request, token string)
 	return nil, true, h.refuseBearer(w, r, nil, "token")
 }
 
-// dropBearer takes a client's own token off the request:
-// what the upstream sees of it is for upstream_token to say.
+// dropBearer takes a client's own token off the request: what the upstream sees
+// of it is for upstream_token to say.
 func dropBearer(r *http.Request) {
 	if !headersSet(r)["Authorization"] {
 		keepArrived(r)

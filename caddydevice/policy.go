@@ -46,9 +46,9 @@ func (h *Handler) forbid(w http.ResponseWriter, r *http.Request, g guest, detail
 // another method.
 var overrides = []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"}
 
-// mayUse reports whether the guest's session may use the request's method. A
-// WebSocket begins with GET, whatever version of HTTP it comes over. A client's
-// own token is no session.
+// mayUse reports whether the guest's session may use the request's method, and
+// takes off what could make another of it. A WebSocket begins with GET, whatever
+// version of HTTP it comes over. A client's own token is no session.
 func (h *Handler) mayUse(r *http.Request, g guest) bool {
 	if len(h.Session.Methods) == 0 || g.source == fromToken {
 		return true
