@@ -54,7 +54,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		f.Add(200, []byte(body))
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		ans := readToken(reply{status: status, body: body})
+		ans := readToken(reply{status: status, body: body}, polled)
 		if (ans.Outcome == Approved) != (ans.Tokens.Access != "") || (ans.Outcome == Approved) == (ans.Err != nil) || ans.Interval < 0 || ans.Tokens.ExpiresIn < 0 {
 			t.Errorf("%+v", ans)
 		}
