@@ -116,7 +116,7 @@ func TestLogout(t *testing.T) {
 	g := newGate(t, nil)
 	key := g.kiosk()
 	resp := g.do(request{method: "POST", target: "/.device/logout", header: with(g.cookieOf(browserHeaders, key), "Sec-Fetch-Site", "same-origin")})
-	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/.device/session" || !strings.Contains(resp.Header.Get("Set-Cookie"), "Max-Age=0") {
+	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/.device/session?signed_out" || !strings.Contains(resp.Header.Get("Set-Cookie"), "Max-Age=0") {
 		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
 	}
 	resp = g.do(request{target: "/", header: g.cookieOf(fetchHeaders, key)})

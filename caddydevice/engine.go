@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -33,6 +34,7 @@ type engineKey struct{ store, issuer, clientID string }
 func (k engineKey) provider() string { return k.issuer + " " + k.clientID }
 
 type engine struct {
+	store  store.Store
 	table  *session.Table
 	keeper *keeper.Keeper
 	logger atomic.Pointer[zap.Logger]
@@ -47,6 +49,7 @@ type engine struct {
 	// resting is until when the identity provider asked to be left alone,
 	// Unix nanoseconds.
 	resting atomic.Int64
+	trouble *rate.Sometimes // how often the log tells of it
 }
 
 // binding is what of a configuration can change without a new engine.
@@ -117,9 +120,12 @@ func releaseEngine(key engineKey) error {
 }
 
 func newEngine(key engineKey, client *idp.Client, st store.Store) *engine {
-	e := &engine{storeKey: key.store, table: session.NewTable(st, key.provider())}
+	e := &engine{storeKey: key.store, store: st, table: session.NewTable(st, key.provider())}
 	e.logger.Store(zap.NewNop()) // until a configuration has started
-	e.keeper = keeper.New(client, keeper.Config{Table: e.table, Store: st, Settled: e.settled})
+	e.trouble = &rate.Sometimes{First: 3, Interval: troubleEvery}
+	e.keeper = keeper.New(client, keeper.Config{
+		Table: e.table, Store: st, Settled: e.settled, Refreshed: e.refreshed, Ended: e.ended, Revoked: e.revoked,
+	})
 	return e
 }
 
@@ -151,6 +157,34 @@ func (e *engine) settled(s *session.Session, r keeper.Result) {
 		fields = append(fields, zap.Error(r.Err))
 	}
 	logger.Info("sign-in ended", fields...)
+}
+
+// refreshed logs what became of a refresh.
+func (e *engine) refreshed(s *session.Session, r keeper.Refresh) {
+	logger := e.logger.Load().With(zap.String("session", s.ID().Short()), zap.String("outcome", r.Outcome))
+	switch r.Outcome {
+	case keeper.Refreshed, keeper.RefreshBusy:
+		logger.Debug("session refreshed", zap.Duration("took", r.Took))
+	case keeper.RefreshFailed, keeper.RefreshNotRecorded:
+		e.trouble.Do(func() { logger.Warn("a session cannot be refreshed; it is tried again", zap.Error(r.Err)) })
+	default:
+		logger.Warn("a session was not refreshed, and has ended", zap.Error(r.Err))
+	}
+}
+
+// ended logs the end of a session.
+func (e *engine) ended(s *session.Session, was, now *session.Snapshot) {
+	e.logger.Load().Info("session ended", zap.String("session", s.ID().Short()), zap.String("reason", string(now.Reason)),
+		zap.String("sub", was.Identity.Subject), zap.Duration("after", time.Since(was.Identity.Since)))
+}
+
+// revoked logs tokens that could not be revoked.
+func (e *engine) revoked(err error) {
+	if err != nil {
+		e.trouble.Do(func() {
+			e.logger.Load().Warn("tokens could not be revoked: they run out by themselves", zap.Error(err))
+		})
+	}
 }
 
 // mostRest bounds what an identity provider can ask for: one client's request

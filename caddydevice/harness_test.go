@@ -244,7 +244,8 @@ func (g *gate) approve(key string, claims map[string]any) {
 	err := g.session(key).Activate(g.t.Context(), session.Identity{
 		Issuer: g.resolved.Issuer, Subject: "sub-alice", Claims: all, Since: time.Now(),
 		AccessToken: "access-canary", RefreshToken: "refresh-canary", IDToken: "id-canary",
-	}, time.Now().Add(time.Hour))
+		Asked: time.Now(), TokensSince: time.Now(), TokensUntil: time.Now().Add(time.Hour),
+	})
 	if err != nil {
 		g.t.Fatal(err)
 	}

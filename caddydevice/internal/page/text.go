@@ -25,15 +25,21 @@ func (a *Answer) text() []byte {
 		if a.LoginURI != "" {
 			fmt.Fprintf(&b, "\n%s\n", a.LoginURI)
 		}
+		if a.EndSession != "" {
+			fmt.Fprintf(&b, "\n%s\n\n%s\n", endSessionText, a.EndSession)
+		}
 	}
 	return []byte(b.String())
 }
 
 func (a *Answer) loginText(b *strings.Builder) {
 	l := a.Login
-	if a.Detail != "" {
-		m := messageOf(a.Status, a.Detail)
+	switch m := messageOf(a.Status, a.Detail); a.Detail {
+	case "":
+	case "body":
 		fmt.Fprintf(b, "%s %s\n\n%s\n\n", m.text, m.next, l.WaitURI)
+	default:
+		fmt.Fprintf(b, "%s %s\n\n", m.text, m.next)
 	}
 	fmt.Fprintf(b, "Sign in to %s: open this address on a phone or a computer\n\n%s\n\nand enter the code\n\n%s\n\n", a.Site, l.VerificationURI, l.UserCode)
 	fmt.Fprintf(b, "The code works for %s, until %s.\n", plural(minutes(l.Expires), "minute"), l.Expires.Format("15:04 MST"))

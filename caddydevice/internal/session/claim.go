@@ -40,8 +40,9 @@ func (t *Table) Claim(ctx context.Context, s *Session) (Key, error) {
 	}
 	if s.now.Load().State == Active {
 		key := NewKey()
-		err := s.become(ctx, Superseded, func(snap *Snapshot) {
+		err := s.become(ctx, Superseded, func(snap *Snapshot) error {
 			snap.successor, snap.Reason = key, Claimed
+			return nil
 		})
 		// who was slower finds the other's successor in place of its own
 		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, ErrTransition) {

@@ -233,7 +233,7 @@ func TestOtherNodeChanges(t *testing.T) {
 		state  State
 		reason Reason
 	}{
-		"approved": {func(_ rig, s *Session, _ Key) { _ = s.Activate(ctx, newIdentity(), time.Now().Add(time.Hour)) }, Active, ""},
+		"approved": {func(_ rig, s *Session, _ Key) { _ = s.Activate(ctx, lasting(time.Hour)) }, Active, ""},
 		"denied":   {func(r rig, s *Session, _ Key) { r.end(s, Denied, Declined) }, Denied, Declined},
 		"slower":   {func(_ rig, s *Session, _ Key) { _ = s.Slower(ctx, time.Minute) }, Pending, ""},
 		"removed":  {func(r rig, _ *Session, key Key) { _ = r.st.Delete(ctx, key.ID().String()) }, "", ""},

@@ -1,0 +1,123 @@
+// This file holds a request that was let through, for as long as it is open: a
+// stream, a WebSocket or a download does not outlive what let it through.
+
+package caddydevice
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+)
+
+// openRequest is cut off once its session is over, or once the session's claims
+// are no longer what a gate on its way asks for.
+type openRequest struct {
+	noted  session.OpenRequest
+	cancel context.CancelFunc
+	writer http.ResponseWriter
+
+	mu     sync.Mutex
+	gates  []*Handler  // those that have let it through
+	first  [1]*Handler // room for the usual one
+	conn   net.Conn    // where the connection was taken over by another protocol
+	closed bool
+}
+
+// open notes a request of the session, and returns the writer and the request
+// to go on with. ok is false where the session has changed meanwhile: it must
+// be looked up anew.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request, s *session.Session) (*openRequest, http.ResponseWriter, *http.Request, bool) {
+	ctx, cancel := context.WithCancel(r.Context())
+	o := &openRequest{cancel: cancel, writer: w}
+	o.gates = o.first[:0]
+	if !s.Open(&o.noted, o) {
+		cancel()
+		return nil, w, r, false
+	}
+	if isUpgrade(r) && r.ProtoMajor == 1 {
+		w = &upgradable{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, open: o}
+	}
+	return o, w, r.WithContext(ctx), true
+}
+
+// passed notes that a gate has let the request through for what the session's
+// claims are.
+func (o *openRequest) passed(h *Handler) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gates = append(o.gates, h)
+}
+
+// Hear implements session.Listener. Cutting may take a moment, so that is done
+// beside it.
+func (o *openRequest) Hear(snap *session.Snapshot) {
+	if !o.mayGoOn(snap) {
+		go o.cut()
+	}
+}
+
+func (o *openRequest) mayGoOn(snap *session.Snapshot) bool {
+	if snap.State != session.Active {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, h := range o.gates {
+		if lacking(h.Require, snap.Identity.Claims) != nil || lacking(h.Expect, snap.Identity.Claims) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// cut ends the request: its context for whoever works for it, and the way to
+// the client by deadlines that have passed, since not everybody heeds a context.
+func (o *openRequest) cut() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return // the connection may be in use for another request
+	}
+	o.cancel()
+	if o.conn != nil {
+		_ = o.conn.Close()
+		return
+	}
+	past := time.Unix(1, 0)
+	client := http.NewResponseController(o.writer)
+	_ = client.SetWriteDeadline(past)
+	_ = client.SetReadDeadline(past)
+}
+
+// close ends the notice.
+func (o *openRequest) close() {
+	o.noted.Close()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.cancel()
+}
+
+// upgradable is the writer of a request that may take its connection over.
+type upgradable struct {
+	*caddyhttp.ResponseWriterWrapper
+	open *openRequest
+}
+
+// Hijack implements http.Hijacker.
+func (u *upgradable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	if err == nil {
+		u.open.mu.Lock()
+		u.open.conn = conn
+		u.open.mu.Unlock()
+	}
+	return conn, buffered, err
+}
