@@ -30,7 +30,7 @@ var endOf = map[idp.Outcome]session.Reason{
 // renew is one turn: finish what is in hand, else see whether a refresh is due
 // and make it. It reports whether the session needs no more.
 func (k *Keeper) renew(r *renewal) (over bool) {
-	r.busy, r.retry = false, 0
+	r.busy, r.retry, r.resume = false, 0, time.Time{}
 	if r.finish != nil {
 		return r.finish()
 	}
@@ -71,8 +71,8 @@ func (k *Keeper) endedElsewhere(was *session.Session, now *session.Snapshot) {
 // it lives on until its access token runs out.
 func (k *Keeper) spent(r *renewal, snap *session.Snapshot) bool {
 	if !snap.Stale() {
-		r.retry = time.Until(snap.Identity.TokensUntil)
-		return r.again()
+		r.resume = snap.Identity.TokensUntil
+		return false
 	}
 	return k.endRefresh(r, session.RefreshLost, Refresh{Outcome: RefreshLost, Err: errSpent})
 }

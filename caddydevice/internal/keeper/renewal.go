@@ -67,6 +67,8 @@ type renewal struct {
 	failures int           // tries in a row that failed
 	retry    time.Duration // the last answer's Retry-After
 	busy     bool          // another node was at it
+	// resume is when to look again, where that is known; else the zero time.
+	resume time.Time
 
 	// finish is there while the provider's answer is in hand, but what it comes
 	// to is not written down yet.
@@ -179,6 +181,8 @@ func (k *Keeper) runRenewal(r *renewal) {
 // that failed, when its gap is over.
 func (r *renewal) next(now time.Time) time.Time {
 	switch {
+	case !r.resume.IsZero():
+		return r.resume
 	case r.busy:
 		return now.Add(busyGap)
 	case r.failures == 0:
