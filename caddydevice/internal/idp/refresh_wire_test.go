@@ -1,0 +1,151 @@
+// This file holds the tests of what net/http tells of a refresh that got no
+// answer, over real connections: whether it may have arrived.
+
+package idp
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+)
+
+// wireClient is a client whose token endpoint is at an address of loopback, and
+// which has nothing to discover.
+func wireClient(t *testing.T, base string, transport http.RoundTripper) *Client {
+	t.Helper()
+	return newClient(t, transport, func(cfg *Config) {
+		cfg.Issuer = base
+		cfg.Endpoints = Endpoints{DeviceAuthorization: base + "/device", Token: base + "/token", JWKS: base + "/jwks"}
+	})
+}
+
+// onEach hands each connection over after its request was read, or before.
+func onEach(t *testing.T, read bool, then func(net.Conn)) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if read {
+				if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					_, _ = io.Copy(io.Discard, r.Body)
+				}
+			}
+			then(conn)
+			conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		served.Wait()
+	})
+	return "http://" + l.Addr().String()
+}
+
+func TestRefreshLostOnTheWire(t *testing.T) {
+	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	say := func(text string) func(net.Conn) {
+		return func(c net.Conn) { _, _ = io.WriteString(c, text) }
+	}
+	reset := func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }
+	silent := func(c net.Conn) {
+		giveUp()
+		_, _ = c.Read(make([]byte, 1)) // until the client has gone
+	}
+	stranger := httptest.NewTLSServer(http.NotFoundHandler())
+	stranger.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer stranger.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for _, c := range []struct {
+		name, base string
+		sent       bool
+	}{
+		{"nobody listens", gone.URL, false},
+		{"a certificate of nobody's", stranger.URL, false},
+		{"closed when read", onEach(t, true, func(net.Conn) {}), true},
+		{"closed unread", onEach(t, false, func(net.Conn) {}), true},
+		{"reset when read", onEach(t, true, reset), true},
+		{"reset unread", onEach(t, false, reset), true},
+		{"not HTTP", onEach(t, true, say("SSH-2.0-x\r\n")), true},
+		{"half a header", onEach(t, true, say("HTTP/1.1 200 OK\r\nContent-")), true},
+		{"half a body", onEach(t, true, say("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"access_")), true},
+		{"half a refusal", onEach(t, true, say("HTTP/1.1 400 Bad Request\r\nContent-Length: 500\r\n\r\n{\"error\":\"invalid_grant\"}")), true},
+		{"a refusal", onEach(t, true, say("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno")), false},
+		{"never answered", onEach(t, true, silent), true}, // the last one: it ends ctx
+	} {
+		ans := wireClient(t, c.base, nil).Refresh(ctx, refreshToken, false)
+		if ans.Outcome != Transient || ans.Sent != c.sent {
+			t.Errorf("%s: %v, sent %v, want sent %v: %v", c.name, ans.Outcome, ans.Sent, c.sent, ans.Err)
+		}
+	}
+}
+
+// connections serves a provider over real HTTP and tells which connection each
+// request came by.
+type connections struct {
+	*idptest.Provider
+	mu   sync.Mutex
+	from []string
+	lose bool // the answers
+}
+
+func (c *connections) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	c.from = append(c.from, r.RemoteAddr)
+	lose := c.lose
+	c.mu.Unlock()
+	if lose {
+		panic(http.ErrAbortHandler)
+	}
+	c.Provider.ServeHTTP(w, r)
+}
+
+// TestRefreshAgain: a token whose answer was lost goes over another connection;
+// one that has gone stale meanwhile costs nothing.
+func TestRefreshAgain(t *testing.T) {
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		t.Run(name, func(t *testing.T) {
+			idp := &connections{Provider: newProvider()}
+			server := httptest.NewUnstartedServer(idp)
+			server.EnableHTTP2 = http2
+			server.StartTLS()
+			defer server.Close()
+			c := wireClient(t, server.URL, server.Client().Transport)
+			defer c.Close()
+			step := func(again bool, want Outcome, sent bool) {
+				t.Helper()
+				if ans := c.Refresh(t.Context(), refreshToken, again); ans.Outcome != want || ans.Sent != sent {
+					t.Errorf("%v, sent %v, want %v, %v: %v", ans.Outcome, ans.Sent, want, sent, ans.Err)
+				}
+			}
+			step(false, Approved, false)
+			step(false, Approved, false)
+			step(true, Approved, false)
+			idp.lose = true
+			step(false, Transient, true)
+			idp.lose = false
+			server.CloseClientConnections()
+			step(false, Approved, false)
+			if f := idp.from; len(f) != 5 || f[0] != f[1] || f[1] == f[2] || f[2] != f[3] || f[3] == f[4] {
+				t.Errorf("they came from %v", f)
+			}
+		})
+	}
+}
