@@ -39,6 +39,7 @@ const (
 // everything but the job, unwatched and accept, which Keeper.mu guards.
 type flow struct {
 	job
+	keeper  *Keeper
 	session *session.Session
 	// unwatched counts the polls in a row that nobody watched.
 	unwatched int
@@ -95,6 +96,8 @@ func (f *flow) next(now time.Time) time.Time {
 	}
 	return at
 }
+
+func (f *flow) turn() { f.keeper.run(f) }
 
 // run does what is due for a flow and puts it back, unless it is done.
 func (k *Keeper) run(f *flow) {

@@ -142,7 +142,7 @@ func (k *Keeper) Add(s *session.Session, accept Accept) {
 		return
 	}
 	f := &flow{session: s, accept: accept, last: time.Now()}
-	f.job = job{index: -1, run: func() { k.run(f) }}
+	f.keeper, f.job = k, job{index: -1, task: f}
 	k.flows[s.ID()] = f
 	k.pending.Add(1)
 	k.polls.put(&f.job, f.next(time.Now()))

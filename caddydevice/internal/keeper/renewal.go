@@ -58,6 +58,7 @@ type Refresh struct {
 // guards.
 type renewal struct {
 	job
+	keeper  *Keeper
 	session *session.Session
 	// done is closed at the end of the next try, for who waits for it.
 	done chan struct{}
@@ -118,8 +119,8 @@ func (k *Keeper) renewalOf(s *session.Session, snap *session.Snapshot) *renewal 
 	if r, ok := k.renewals[s.ID()]; ok {
 		return r
 	}
-	r := &renewal{session: s, done: make(chan struct{})}
-	r.job = job{index: -1, run: func() { k.runRenewal(r) }}
+	r := &renewal{keeper: k, session: s, done: make(chan struct{})}
+	r.job = job{index: -1, task: r}
 	k.renewals[s.ID()] = r
 	k.tokens.put(&r.job, refreshAt(snap.Identity).Add(spread(snap.Identity)))
 	return r
@@ -155,6 +156,8 @@ func maxTime(a, b time.Time) time.Time {
 	}
 	return b
 }
+
+func (r *renewal) turn() { r.keeper.runRenewal(r) }
 
 // runRenewal does what is due for a renewal and puts it back, unless the
 // session is over.

@@ -29,8 +29,9 @@ var ErrNotRevoked = errors.New("too many revocations are under way")
 // revocation is the revocation of a session's tokens. A worker owns it.
 type revocation struct {
 	job
-	left  []presented
-	tries int
+	keeper *Keeper
+	left   []presented
+	tries  int
 }
 
 // presented is a token and its kind, by RFC 7009 §2.1.
@@ -59,7 +60,8 @@ func (k *Keeper) revoke(t idp.Tokens) { k.revokeTokens(t.Refresh, t.Access) }
 // revokeTokens begins to revoke: first the refresh token, with which many
 // identity providers end the access token too (RFC 7009 §2.1).
 func (k *Keeper) revokeTokens(refresh, access secret.String) {
-	r := &revocation{}
+	r := &revocation{keeper: k}
+	r.job = job{index: -1, task: r}
 	for _, p := range []presented{{refresh, "refresh_token"}, {access, "access_token"}} {
 		if p.token != "" {
 			r.left = append(r.left, p)
@@ -68,7 +70,6 @@ func (k *Keeper) revokeTokens(refresh, access secret.String) {
 	if len(r.left) == 0 || k.closed() {
 		return
 	}
-	r.job = job{index: -1, run: func() { k.runRevocation(r) }}
 	k.mu.Lock()
 	room := k.revoking < mostRevoking
 	if room {
@@ -86,6 +87,8 @@ func (k *Keeper) revoked(err error) {
 		k.cfg.Revoked(err)
 	}
 }
+
+func (r *revocation) turn() { r.keeper.runRevocation(r) }
 
 // runRevocation makes the requests that are left, and comes back later where
 // the identity provider cannot be asked.

@@ -14,8 +14,12 @@ import (
 type job struct {
 	due   time.Time
 	index int // in the queue; -1 while a worker has it
-	run   func()
+	task  task
 }
+
+// task is what is done in a turn. It puts the job back, if it is to be done
+// again.
+type task interface{ turn() }
 
 // queued reports whether nobody is at work on it. The schedule's lock is held.
 func (j *job) queued() bool { return j.index >= 0 }
@@ -41,7 +45,7 @@ func (s *schedule) start(done *sync.WaitGroup, workers int) {
 	for range workers {
 		done.Go(func() {
 			for j := range s.work {
-				j.run()
+				j.task.turn()
 			}
 		})
 	}

@@ -5,7 +5,6 @@
 package session
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -148,12 +147,12 @@ func (s *Session) watchEnd() {
 func (t *Table) follow(s *Session, open []*OpenRequest) {
 	deadline := time.Now().Add(followFor)
 	for {
-		newer, err := t.Current(context.Background(), s)
+		newer, err := t.Current(t.life, s)
 		switch {
 		case errors.Is(err, ErrUnknown):
 			hearAll(open, &Snapshot{State: Ended})
 			return
-		case err != nil && time.Now().After(deadline):
+		case err != nil && (time.Now().After(deadline) || t.life.Err() != nil):
 			hearAll(open, &Snapshot{State: Ended})
 			return
 		case err != nil:

@@ -145,7 +145,9 @@ func TestOpenRequestsWithoutAStore(t *testing.T) {
 				r := newRig(t)
 				s, _ := r.renewable(Terminal)
 				e := r.opened(s)
-				r.st.set(func(h *hooked) { h.onGet = func(store.Record, error) (store.Record, error) { return store.Record{}, errDown } })
+				r.st.set(func(h *hooked) {
+					h.onGet = func(store.Record, error) (store.Record, error) { return store.Record{}, errDown }
+				})
 				r.changed("", 0) // changes may have been missed
 				time.Sleep(c.outage)
 				r.st.set(func(h *hooked) { h.onGet = nil })

@@ -43,6 +43,9 @@ type Table struct {
 	lastUnkept atomic.Pointer[unkept]
 	stopWatch  func()
 	hooks      Hooks
+	// life ends with the table: for what goes on beside its callers.
+	life context.Context
+	stop context.CancelFunc
 }
 
 // Hooks are told what becomes of sessions here. They must be quick, and take
@@ -65,6 +68,7 @@ type shard struct {
 // NewTable returns an empty table. Close it to stop hearing from the store.
 func NewTable(st store.Store, provider string) *Table {
 	t := &Table{store: st, provider: provider}
+	t.life, t.stop = context.WithCancel(context.Background())
 	for i := range t.shards {
 		t.shards[i].sessions = map[ID]*Session{}
 	}
@@ -86,7 +90,10 @@ func (t *Table) tell(s *Session, was, now *Snapshot) {
 }
 
 // Close stops listening to the store, which stays open.
-func (t *Table) Close() { t.stopWatch() }
+func (t *Table) Close() {
+	t.stopWatch()
+	t.stop()
+}
 
 // Damaged counts the records that a key should have opened, but did not.
 func (t *Table) Damaged() int64 { return t.damaged.Load() }
