@@ -157,6 +157,12 @@ func (e *engine) settled(s *session.Session, r keeper.Result) {
 		fields = append(fields, zap.Error(r.Err))
 	}
 	logger.Info("sign-in ended", fields...)
+	if snap.State == session.Active && snap.Identity.RefreshToken == "" {
+		e.trouble.Do(func() {
+			logger.Warn("the identity provider gave no refresh token, so the session ends with its access token: let this client have refresh tokens there, or ask for the scope that brings them, often offline_access",
+				zap.Time("until", snap.Expires))
+		})
+	}
 }
 
 // refreshed logs what became of a refresh.

@@ -64,9 +64,14 @@ func (a *Answer) userText(b *strings.Builder) {
 	fmt.Fprintf(b, ", until %s.\n", u.Until.Format("2006-01-02 15:04 MST"))
 }
 
-// ProgressLine is a whole line that says that nothing has changed yet.
-func (l *Login) ProgressLine() string {
-	return fmt.Sprintf("waiting, %s left\n", plural(minutes(l.Expires), "minute"))
+// ProgressLine is a whole line that says that nothing has changed yet; away is
+// whether the identity provider does not answer.
+func (l *Login) ProgressLine(away bool) string {
+	left := plural(minutes(l.Expires), "minute")
+	if away {
+		return fmt.Sprintf("waiting, %s left; the identity provider does not answer at the moment\n", left)
+	}
+	return fmt.Sprintf("waiting, %s left\n", left)
 }
 
 // OutcomeLine is the whole line that ends a streamed text answer.
