@@ -25,7 +25,7 @@ func verifyLogout(c *Client, token string) (*Logout, error) {
 func usualLogout() map[string]any {
 	return map[string]any{
 		"iss": issuer, "aud": "gate", "sub": "sub-alice", "sid": "s-1", "jti": "id-1",
-		"iat": time.Now().Unix(), "exp": time.Now().Add(2 * time.Minute).Unix(), "events": raw(`{"` + logoutEvent + `":{}}`),
+		"iat": time.Now().Unix(), "exp": time.Now().Add(2 * time.Hour).Unix(), "events": raw(`{"` + logoutEvent + `":{}}`),
 	}
 }
 
@@ -191,7 +191,7 @@ func TestLogoutForgeries(t *testing.T) {
 		forged := map[string]string{
 			"nothing": "", "not a token": "opaque", "two parts": parts[0] + "." + parts[1], "five parts": good + "..", "no signature": parts[0] + "." + parts[1] + ".",
 			"another payload": parts[0] + "." + b64(string(rawPayload(changed(usualLogout(), map[string]any{"sub": "bob"})))) + "." + parts[2],
-			"another key":     mallory.Sign(rawPayload(usualLogout()), logoutJWT), "larger than allowed": good + strings.Repeat("A", maxToken),
+			"another key":     mallory.Sign(rawPayload(usualLogout()), logoutJWT), "larger than allowed": g.Sign(rawPayload(changed(usualLogout(), map[string]any{"pad": strings.Repeat("a", maxToken)})), logoutJWT),
 			"nested": g.Sign([]byte(good), logoutJWT), "payload not an object": g.Sign([]byte(`["x"]`), logoutJWT), "line breaks": parts[0] + "\n." + parts[1] + "." + parts[2] + "x",
 			"an ID token": g.IDToken(nil), "an ID token with a sid": g.IDToken(func(m map[string]any) { m["sid"], m["jti"] = "s-1", "id-1" }),
 			"an access token": g.Sign(payload(usualAccess()), atJWT),

@@ -6,11 +6,13 @@ package idp
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"sync"
 	"testing"
 
@@ -117,35 +119,66 @@ func (c *connections) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.Provider.ServeHTTP(w, r)
 }
 
-// TestRefreshAgain: a token whose answer was lost goes over another connection;
-// one that has gone stale meanwhile costs nothing.
+func (c *connections) loseAnswers() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lose = true
+}
+
+// TestRefreshAgain: a token whose answer was lost goes over another connection.
 func TestRefreshAgain(t *testing.T) {
-	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
-		t.Run(name, func(t *testing.T) {
-			idp := &connections{Provider: newProvider()}
-			server := httptest.NewUnstartedServer(idp)
-			server.EnableHTTP2 = http2
-			server.StartTLS()
-			defer server.Close()
-			c := wireClient(t, server.URL, server.Client().Transport)
-			defer c.Close()
-			step := func(again bool, want Outcome, sent bool) {
-				t.Helper()
-				if ans := c.Refresh(t.Context(), refreshToken, again); ans.Outcome != want || ans.Sent != sent {
-					t.Errorf("%v, sent %v, want %v, %v: %v", ans.Outcome, ans.Sent, want, sent, ans.Err)
-				}
+	idp := &connections{Provider: newProvider()}
+	server := httptest.NewServer(idp)
+	defer server.Close()
+	c := wireClient(t, server.URL, nil)
+	defer c.Close()
+	for _, again := range []bool{false, false, true, false} {
+		if ans := c.Refresh(t.Context(), refreshToken, again); ans.Outcome != Approved || ans.Sent {
+			t.Errorf("%v, sent %v: %v", ans.Outcome, ans.Sent, ans.Err)
+		}
+	}
+	if f := idp.from; len(f) != 4 || f[0] != f[1] || f[1] == f[2] || f[2] != f[3] {
+		t.Errorf("they came from %v", f)
+	}
+}
+
+// TestRefreshLostOnHTTP2: there one answer is lost without its connection.
+func TestRefreshLostOnHTTP2(t *testing.T) {
+	idp := &connections{Provider: newProvider()}
+	server := httptest.NewUnstartedServer(idp)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	c := wireClient(t, server.URL, server.Client().Transport)
+	defer c.Close()
+	if ans := refresh(c); ans.Outcome != Approved || ans.Sent {
+		t.Errorf("%v, sent %v: %v", ans.Outcome, ans.Sent, ans.Err)
+	}
+	idp.loseAnswers()
+	if ans := refresh(c); ans.Outcome != Transient || !ans.Sent {
+		t.Errorf("%v, sent %v: %v", ans.Outcome, ans.Sent, ans.Err)
+	}
+	if f := idp.from; len(f) != 2 || f[0] != f[1] {
+		t.Errorf("they came from %v", f)
+	}
+}
+
+// TestRefreshOnAnotherConnection: a transport that takes a second connection
+// knows that nothing went out over the first, which had gone stale.
+func TestRefreshOnAnotherConnection(t *testing.T) {
+	for name, second := range map[string]bool{"the second is there": true, "the second cannot be dialled": false} {
+		ans := refresh(wireClient(t, issuer, roundTrip(func(r *http.Request) (*http.Response, error) {
+			trace := httptrace.ContextClientTrace(r.Context())
+			trace.GetConn("idp.example:443")
+			trace.GotConn(httptrace.GotConnInfo{Reused: true})
+			trace.GetConn("idp.example:443")
+			if second {
+				trace.GotConn(httptrace.GotConnInfo{})
 			}
-			step(false, Approved, false)
-			step(false, Approved, false)
-			step(true, Approved, false)
-			idp.lose = true
-			step(false, Transient, true)
-			idp.lose = false
-			server.CloseClientConnections()
-			step(false, Approved, false)
-			if f := idp.from; len(f) != 5 || f[0] != f[1] || f[1] == f[2] || f[2] != f[3] || f[3] == f[4] {
-				t.Errorf("they came from %v", f)
-			}
-		})
+			return nil, errors.New("broken")
+		})))
+		if ans.Outcome != Transient || ans.Sent != second {
+			t.Errorf("%s: %v, sent %v", name, ans.Outcome, ans.Sent)
+		}
 	}
 }
