@@ -77,6 +77,9 @@ func (k *Keeper) spent(r *renewal, snap *session.Snapshot) bool {
 	return k.endRefresh(r, session.RefreshLost, Refresh{Outcome: RefreshLost, Err: errSpent})
 }
 
+// errRunOut is of tokens that are taken, but open nothing.
+var errRunOut = errors.New("the new access token has run out already: is one of the two clocks wrong?")
+
 var errSpent = errors.New("no answer to the refresh arrived, nor to the one that repeated it")
 
 // withLease makes sure that no other node refreshes the session meanwhile.
@@ -181,7 +184,12 @@ func (k *Keeper) take(r *renewal) bool {
 		k.refreshed(r, Refresh{Outcome: RefreshNotRecorded, Err: err})
 		return r.again()
 	}
-	r.finish, r.failures = nil, 0
+	r.finish = nil
+	if r.session.Now().Stale() {
+		k.refreshed(r, Refresh{Outcome: RefreshFailed, Err: errRunOut})
+		return r.again()
+	}
+	r.failures = 0
 	k.refreshed(r, Refresh{Outcome: Refreshed, Took: r.tokens.Received.Sub(r.tokens.Asked)})
 	return false
 }

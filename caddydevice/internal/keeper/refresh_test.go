@@ -5,7 +5,9 @@ package keeper
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -222,6 +224,26 @@ func TestRefreshThroughAnOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRefreshedTokensThatHaveRunOut: where a clock is wrong, the identity
+// provider is not asked every second.
+func TestRefreshedTokensThatHaveRunOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
+			return p.Tokens(func(a map[string]any) {
+				payload := fmt.Sprintf(`{"exp":%d}`, time.Now().Add(-time.Minute).Unix())
+				a["access_token"] = "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".x"
+			})
+		})
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		r.want(s, session.Active, "")
+		r.wantRefreshed(RefreshFailed)
+		if n := len(r.refreshes()); n > 70 {
+			t.Errorf("%d refreshes in an hour", n)
+		}
+	})
 }
 
 // refreshGaps are the times between the refreshes.
