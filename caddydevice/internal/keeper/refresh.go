@@ -186,10 +186,12 @@ func (k *Keeper) take(r *renewal) bool {
 	}
 	r.finish = nil
 	if r.session.Now().Stale() {
+		r.runOut++
+		r.failures = r.runOut // of this kind alone: they may have waited here for keys
 		k.refreshed(r, Refresh{Outcome: RefreshFailed, Err: errRunOut})
-		return r.again()
+		return false
 	}
-	r.failures = 0
+	r.failures, r.runOut = 0, 0
 	k.refreshed(r, Refresh{Outcome: Refreshed, Took: r.tokens.Received.Sub(r.tokens.Asked)})
 	return false
 }

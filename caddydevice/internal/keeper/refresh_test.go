@@ -272,7 +272,7 @@ func TestRefreshUnreachable(t *testing.T) {
 		s = n.lookup(key)
 		time.Sleep(time.Hour)
 		n.idp.Unreachable("/token", nil)
-		time.Sleep(90 * time.Second)
+		time.Sleep(79 * time.Second) // the widest gap, but no second refresh
 		synctest.Wait()
 		n.want(n.lookup(key), session.Active, "")
 		if n.lookup(key).Now().Stale() || len(n.refreshes()) != 1 {
@@ -538,7 +538,7 @@ func TestRefreshedTokensWaitForKeys(t *testing.T) {
 			t.Fatalf("stale %t after %d refreshes", s.Now().Stale(), len(r.refreshes()))
 		}
 		r.idp.Answer("/jwks", nil)
-		time.Sleep(time.Minute)
+		time.Sleep(2 * time.Minute) // those tokens run out meanwhile
 		synctest.Wait()
 		r.want(s, session.Active, "")
 		if s.Now().Stale() {

@@ -66,6 +66,7 @@ type renewal struct {
 	notBefore time.Time
 
 	failures int           // tries in a row that failed
+	runOut   int           // answers in a row whose tokens had run out
 	retry    time.Duration // the last answer's Retry-After
 	busy     bool          // another node was at it
 	// resume is when to look again, where that is known; else the zero time.
