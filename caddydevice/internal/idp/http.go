@@ -146,17 +146,28 @@ func (c *Client) postForm(ctx context.Context, via *http.Client, md *metadata, e
 	resp, err := via.Do(req)
 	if err != nil {
 		rep.sent = sent.Load()
-		return rep, withoutURL(err)
+		return rep, &noAnswerError{rep.words(withoutURL(err).Error()), err}
 	}
 	defer resp.Body.Close()
 	rep.sent = true
 	rep.body, err = io.ReadAll(resp.Body)
 	if err != nil {
-		return rep, fmt.Errorf("reading the answer: %w", err)
+		return rep, &noAnswerError{"reading the answer: " + rep.words(err.Error()), err}
 	}
 	rep.status, rep.retryAfter = resp.StatusCode, retryAfter(resp.Header)
 	return rep, nil
 }
+
+// noAnswerError is why there was no answer, as words for the log: net/http
+// quotes servers at any length. Whether the caller gave up can be asked of it.
+type noAnswerError struct {
+	text string
+	err  error
+}
+
+func (e *noAnswerError) Error() string { return e.text }
+
+func (e *noAnswerError) Unwrap() error { return e.err }
 
 // traceSent tells whether a request may have arrived: from the moment on that it
 // has a connection, since how much was written of it tells nothing of how much

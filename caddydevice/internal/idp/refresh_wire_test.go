@@ -13,8 +13,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"strings"
 	"sync"
 	"testing"
+	"unicode"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 )
@@ -86,6 +88,9 @@ func TestRefreshLostOnTheWire(t *testing.T) {
 		{"reset when read", onEach(t, true, reset), true},
 		{"reset unread", onEach(t, false, reset), true},
 		{"not HTTP", onEach(t, true, say("SSH-2.0-x\r\n")), true},
+		{"hostile words", onEach(t, true, say("HTTP/1.1 200 OK\r\n\x1b[2J refresh-canary-0 "+strings.Repeat("x", 9999)+"\r\n\r\n")), true},
+		{"hostile status", onEach(t, true, say("HTTP/1.1 2\x1b[2J refresh-canary-0 "+strings.Repeat("x", 9999)+"\r\n\r\n")), true},
+		{"hostile address", onEach(t, true, say("HTTP/1.1 302 Found\r\nLocation: :"+strings.Repeat("x", 9999)+" refresh-canary-0\r\n\r\n")), true},
 		{"half a header", onEach(t, true, say("HTTP/1.1 200 OK\r\nContent-")), true},
 		{"half a body", onEach(t, true, say("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"access_")), true},
 		{"half a refusal", onEach(t, true, say("HTTP/1.1 400 Bad Request\r\nContent-Length: 500\r\n\r\n{\"error\":\"invalid_grant\"}")), true},
@@ -95,6 +100,9 @@ func TestRefreshLostOnTheWire(t *testing.T) {
 		ans := wireClient(t, c.base, nil).Refresh(ctx, refreshToken, false)
 		if ans.Outcome != Transient || ans.Sent != c.sent {
 			t.Errorf("%s: %v, sent %v, want sent %v: %v", c.name, ans.Outcome, ans.Sent, c.sent, ans.Err)
+		}
+		if text := ans.Err.Error(); len(text) > 300 || strings.Contains(text, "canary") || strings.ContainsFunc(text, unicode.IsControl) {
+			t.Errorf("%s: the error is %q", c.name, text)
 		}
 	}
 }
