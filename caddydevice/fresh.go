@@ -23,7 +23,7 @@ func (h *Handler) letIn(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		}
 		return h.decideAnew(w, r, next, cred, s)
 	}
-	open, w, r, ok := h.open(w, r, s)
+	open, w, ok := h.open(w, r, s)
 	if !ok {
 		return h.decideAnew(w, r, next, cred, s)
 	}

@@ -19,9 +19,11 @@ import (
 // openRequest is cut off once its session is over, or once the session's claims
 // are no longer what a gate on its way asks for.
 type openRequest struct {
-	noted  session.OpenRequest
-	cancel context.CancelFunc
-	writer http.ResponseWriter
+	noted   session.OpenRequest
+	cancel  context.CancelFunc
+	writer  http.ResponseWriter
+	request *http.Request
+	arrived context.Context // of the request, before it could be cut
 
 	mu     sync.Mutex
 	gates  []*Handler  // those that have let it through
@@ -30,21 +32,23 @@ type openRequest struct {
 	closed bool
 }
 
-// open notes a request of the session, and returns the writer and the request
-// to go on with. ok is false where the session has changed meanwhile: it must
-// be looked up anew.
-func (h *Handler) open(w http.ResponseWriter, r *http.Request, s *session.Session) (*openRequest, http.ResponseWriter, *http.Request, bool) {
+// open notes a request of the session, and returns the writer to go on with.
+// The request gets its context in place: Caddy's placeholders hold the one that
+// arrived, and {http.request.body} puts back there what it has read. ok is
+// false where the session has changed meanwhile: it must be looked up anew.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request, s *session.Session) (*openRequest, http.ResponseWriter, bool) {
 	ctx, cancel := context.WithCancel(r.Context())
-	o := &openRequest{cancel: cancel, writer: w}
+	o := &openRequest{cancel: cancel, writer: w, request: r, arrived: r.Context()}
 	o.gates = o.first[:0]
 	if !s.Open(&o.noted, o) {
 		cancel()
-		return nil, w, r, false
+		return nil, w, false
 	}
 	if isUpgrade(r) && r.ProtoMajor == 1 {
 		w = &upgradable{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, open: o}
 	}
-	return o, w, r.WithContext(ctx), true
+	*r = *r.WithContext(ctx)
+	return o, w, true
 }
 
 // passed notes that a gate has let the request through for what the session's
@@ -96,8 +100,10 @@ func (o *openRequest) cut() {
 	_ = client.SetReadDeadline(past)
 }
 
-// close ends the notice.
+// close ends the notice, and gives the request back to the handlers before the
+// gate as it came.
 func (o *openRequest) close() {
+	*o.request = *o.request.WithContext(o.arrived)
 	o.noted.Close()
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,5 +192,51 @@ func TestClosedRequestIsNotCut(t *testing.T) {
 	g.end(one, session.Ended, session.SignedOut)
 	if err := readAll(t, client, server.URL, two, 2); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOpenRequestIsTheOneThatArrived: what Caddy's placeholders read of the body
+// is there for the upstream too.
+func TestOpenRequestIsTheOneThatArrived(t *testing.T) {
+	g := newGate(t, nil)
+	key := g.terminal()
+	var body string
+	server := g.serving(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		body = repl.ReplaceAll("{http.request.body}", "")
+		rest, err := io.ReadAll(r.Body)
+		body += " " + string(rest)
+		return err
+	}))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	resp, err := server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if body != "payload payload" {
+		t.Errorf("the placeholder and the upstream got %q", body)
+	}
+}
+
+// TestContextAfterTheUpstream: who comes after it finds the request's own.
+func TestContextAfterTheUpstream(t *testing.T) {
+	g := newGate(t, nil)
+	w := httptest.NewRecorder()
+	r := newRequest(t, "/", bearer(g.terminal()))
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+	before := r.Context()
+	err := g.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		if r.Context() == before {
+			t.Error("the upstream's context cannot be cut")
+		}
+		return nil
+	}))
+	if err != nil || w.Code != http.StatusOK || r.Context() != before {
+		t.Errorf("%v, %d, context %v", err, w.Code, r.Context())
 	}
 }
