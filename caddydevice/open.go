@@ -16,6 +16,12 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
+const (
+	// cutEvery is the time between two tries to cut a request off, and cuts is
+	// how many there are: together one second.
+	cutEvery, cuts = 50 * time.Millisecond, 20
+)
+
 // openRequest is cut off once its session is over, or once the session's claims
 // are no longer what a gate on its way asks for.
 type openRequest struct {
@@ -83,21 +89,47 @@ func (o *openRequest) mayGoOn(snap *session.Snapshot) bool {
 
 // cut ends the request: its context for whoever works for it, and the way to
 // the client by deadlines that have passed, since not everybody heeds a context.
+// Caddy sets a deadline of its own before each write, so that ours may have to
+// be set once more.
 func (o *openRequest) cut() {
+	o.cancel()
+	tick := time.NewTicker(cutEvery)
+	defer tick.Stop()
+	for range cuts {
+		if !o.cutOnce() {
+			return
+		}
+		<-tick.C
+	}
+}
+
+// cutOnce reports whether the request may still be going on.
+func (o *openRequest) cutOnce() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
-		return // the connection may be in use for another request
+		return false // the connection may be in use for another request
 	}
-	o.cancel()
 	if o.conn != nil {
 		_ = o.conn.Close()
-		return
+		return false
 	}
 	past := time.Unix(1, 0)
-	client := http.NewResponseController(o.writer)
-	_ = client.SetWriteDeadline(past)
-	_ = client.SetReadDeadline(past)
+	_ = http.NewResponseController(bottom(o.writer)).SetWriteDeadline(past)
+	_ = http.NewResponseController(o.writer).SetReadDeadline(past)
+	return true
+}
+
+// bottom is the server's own writer. Caddy's that keeps the time between writes
+// takes a deadline only from the goroutine that writes.
+func bottom(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
 }
 
 // close ends the notice, and gives the request back to the handlers before the
