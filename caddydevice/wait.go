@@ -198,7 +198,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Sess
 			return true
 		}
 		line := (&page.Login{Expires: snap.Expires}).ProgressLine(s.IsAway())
-		_, err := io.WriteString(w, line)
+		_, err := io.WriteString(w, line) //nolint:gosec // G705: it is text/plain with nosniff
 		return err == nil && flush() == nil
 	}})
 	if r.Context().Err() != nil {
