@@ -222,6 +222,9 @@ func (t *Table) load(ctx context.Context, key Key, id ID) (*Session, error) {
 			kept = true
 		}
 		sh.mu.Unlock()
+		if !exists && !kept && !s.now.Load().settled() {
+			s.open.leave() // nobody would tell its open requests of the end
+		}
 		if kept && s.now.Load().State == Active && t.hooks.Opened != nil {
 			t.hooks.Opened(s)
 		}
