@@ -226,10 +226,11 @@ func TestEndsWithoutTheKey(t *testing.T) {
 			}
 		})
 	})
-	t.Run("between the claim's two writes", func(t *testing.T) {
+	betweenWrites := func(t *testing.T, claimedAfter time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			s, _ := r.renewable(Browser)
+			time.Sleep(claimedAfter)
 			r.st.set(func(h *hooked) {
 				h.onPut = func(rec store.Record) error {
 					if rec.ID == s.ID().String() {
@@ -242,7 +243,9 @@ func TestEndsWithoutTheKey(t *testing.T) {
 			})
 			r.want(r.lookup(r.claim(s)), Ended, LoggedOut)
 		})
-	})
+	}
+	t.Run("between the claim's two writes", func(t *testing.T) { betweenWrites(t, 0) })
+	t.Run("between the writes of a late claim", func(t *testing.T) { betweenWrites(t, 2*markLife) })
 	t.Run("another client's", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
