@@ -27,6 +27,12 @@ var ErrOvertaken = errors.New("a logout has overtaken the sign-in")
 // Everybody is the index of all sessions of a provider, for [Table.EndAll].
 func (t *Table) Everybody() store.Index { return store.NewIndex("all", t.provider) }
 
+// markOf is what a logout marks for the index: one client's logout says nothing
+// of another's sign-ins, though their sessions share the index.
+func (t *Table) markOf(index store.Index) store.Index {
+	return store.NewIndex("logout", t.provider, string(index))
+}
+
 // SubjectIndex is the index of all sessions of one person at an issuer.
 func SubjectIndex(issuer, subject string) store.Index {
 	return store.NewIndex("sub", issuer, subject)
@@ -55,7 +61,7 @@ func (s *Session) endIfOvertaken(ctx context.Context, id *Identity) error {
 		if mark.always && id.SessionID == "" {
 			continue
 		}
-		at, err := s.table.store.Marked(ctx, mark.index)
+		at, err := s.table.store.Marked(ctx, s.table.markOf(mark.index))
 		switch {
 		case err != nil:
 			return err
@@ -74,7 +80,7 @@ func (s *Session) endIfOvertaken(ctx context.Context, id *Identity) error {
 // its key, and also those that a sign-in under way is about to make. It
 // returns how many there were; where it fails, some may have ended.
 func (t *Table) EndAll(ctx context.Context, index store.Index, reason Reason) (int, error) {
-	if err := t.store.Mark(ctx, index, markLife); err != nil {
+	if err := t.store.Mark(ctx, t.markOf(index), markLife); err != nil {
 		return 0, err
 	}
 	if index == t.Everybody() {

@@ -249,7 +249,7 @@ func TestEndsWithoutTheKey(t *testing.T) {
 	t.Run("another client's", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
-			s, _ := r.renewable(Terminal)
+			s, key := r.renewable(Terminal)
 			other := NewTable(r.st, "https://idp.example another")
 			defer other.Close()
 			if n, err := other.EndAll(ctx, index, LoggedOut); n != 0 || err != nil {
@@ -259,6 +259,13 @@ func TestEndsWithoutTheKey(t *testing.T) {
 				t.Errorf("%t, %v", ok, err)
 			}
 			r.want(s, Active, "")
+			r.want(r.node().lookup(key), Active, "") // loaded anew, after a restart
+			sid := ProviderSessionIndex("https://idp.example", canary+"sid")
+			if _, err := other.EndAll(ctx, sid, LoggedOut); err != nil {
+				t.Error(err)
+			}
+			_, key = r.renewable(Terminal) // one person's session there is at several clients
+			r.want(r.lookup(key), Active, "")
 		})
 	})
 	t.Run("everybody", func(t *testing.T) {
@@ -282,7 +289,7 @@ func TestEndsWithoutTheKey(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			_, key := r.renewable(Terminal)
-			if err := r.st.Mark(ctx, ProviderSessionIndex("https://idp.example", canary+"sid"), markLife); err != nil {
+			if err := r.st.Mark(ctx, r.markOf(ProviderSessionIndex("https://idp.example", canary+"sid")), markLife); err != nil {
 				t.Fatal(err)
 			}
 			r.want(r.node().lookup(key), Ended, LoggedOut)
