@@ -158,7 +158,7 @@ func (s *stage) watchAnswers(p plan) {
 		deviceCode, _ := answer["device_code"].(string)
 		s.codes.mu.Lock()
 		defer s.codes.mu.Unlock()
-		s.codes.of[userCode] = code{complete: complete, hash: record.HashDeviceCode(deviceCode), answered: time.Now()}
+		s.codes.of[userCode] = code{complete: complete, hash: record.Hash(deviceCode), answered: time.Now()}
 	})
 }
 
