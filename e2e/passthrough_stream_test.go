@@ -45,19 +45,11 @@ func (p *passage) webSocket(t *testing.T) {
 		{"nobody", http.Header{}, 401},
 		{"nobody's page", http.Header{"Origin": {own}}, 401},
 	}
-	for version, open := range map[string]func(*testing.T, http.Header) (int, io.ReadWriteCloser){
-		"HTTP/1.1": p.upgrade,
-		"HTTP/2.0": func(t *testing.T, h http.Header) (int, io.ReadWriteCloser) {
-			return p.extendedConnect(t, "HTTP/2.0", h)
-		},
-		"HTTP/3.0": func(t *testing.T, h http.Header) (int, io.ReadWriteCloser) {
-			return p.extendedConnect(t, "HTTP/3.0", h)
-		},
-	} {
+	for version := range p.clients {
 		for _, row := range rows {
 			t.Run(version+", "+row.name, func(t *testing.T) {
 				before, starts := opened.Load(), len(p.rec.Starts())
-				status, stream := open(t, row.header)
+				status, stream := p.openSocket(t, version, row.header)
 				defer stream.Close()
 				if status != row.status {
 					t.Fatalf("status %d, want %d", status, row.status)
@@ -90,7 +82,16 @@ func wantEcho(t *testing.T, stream io.ReadWriter) {
 	}
 }
 
-// upgrade asks for a WebSocket as RFC 6455 has it.
+// openSocket asks for a WebSocket.
+func (p *passage) openSocket(t *testing.T, version string, h http.Header) (int, io.ReadWriteCloser) {
+	t.Helper()
+	if version == "HTTP/1.1" {
+		return p.upgrade(t, h)
+	}
+	return p.extendedConnect(t, version, h)
+}
+
+// upgrade asks for one as RFC 6455 has it.
 func (p *passage) upgrade(t *testing.T, h http.Header) (int, io.ReadWriteCloser) {
 	t.Helper()
 	conn, err := (&tls.Dialer{Config: p.trust}).DialContext(p.ctx, "tcp", "127.0.0.1:"+p.gate.Port())

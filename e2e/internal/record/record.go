@@ -212,7 +212,7 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		// gone by then
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), detachedTime)
 		defer cancel()
-		req = req.WithContext(ctx)
+		req = req.WithContext(ctx) //nolint:contextcheck // that it is not the client's is the point
 	}
 	r.proxy.ServeHTTP(w, req)
 	r.sent(w, note)
