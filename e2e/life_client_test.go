@@ -104,6 +104,7 @@ func (c *lifeClient) live(ctx context.Context) {
 // the gateway was killed meanwhile: right after a reload Caddy closes its old
 // listener with whatever it has not accepted yet.
 func (c *lifeClient) askOnce(ctx context.Context, token string) {
+	c.l.asked.Add(1)
 	epoch := c.l.epoch.Load()
 	got, err := c.ask(ctx, "/life")
 	if err != nil && ctx.Err() == nil && !c.l.wasAway(epoch) {
@@ -121,6 +122,7 @@ func (c *lifeClient) askOnce(ctx context.Context, token string) {
 			c.l.complain("%s: the upstream was told of %q", c.name, seen.Header.Get("Remote-User"))
 		}
 	case got.StatusCode == http.StatusServiceUnavailable:
+		c.l.later.Add(1)
 		if got.Header.Get("Retry-After") == "" || got.Header.Get("Set-Cookie") != "" {
 			c.l.complain("%s: 503 with %v", c.name, got.Header)
 		}
@@ -172,7 +174,7 @@ func (c *lifeClient) lostWith(got received) string {
 }
 
 // refreshLost is what a person reads of it.
-const refreshLost = "refresh_lost"
+const refreshLost = "renewal of this sign-in was lost on its way"
 
 func (c *lifeClient) ask(ctx context.Context, path string) (received, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.l.url+path, nil)
