@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,7 +106,9 @@ func TestEnds(t *testing.T) {
 			streams := e.openAll(t)
 			e.await(t, "all requests at the backend", func() bool { return int(open.Load()) == len(streams)+1 })
 			at := row.end(t, e)
+			e.letPass(time.Until(at))
 			for _, o := range streams {
+				o.goOn()
 				o.wantClosed(t, at)
 			}
 			e.wantEnd(t, row.reason)
@@ -147,7 +150,11 @@ func (e *ended) serveOpen() *atomic.Int32 {
 	e.backend.mux.HandleFunc("/app/flushed/events", events)
 	e.backend.mux.HandleFunc("/app/download", counted(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(1<<40))
-		grow(w, r, string(bytes.Repeat([]byte("x"), 8<<10)))
+		size := 8 << 10
+		if r.URL.RawQuery == "fast" {
+			size <<= 10
+		}
+		grow(w, r, string(bytes.Repeat([]byte("x"), size)))
 	}))
 	e.backend.mux.HandleFunc("/app/held", counted(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	return open
@@ -174,13 +181,14 @@ type openRequest struct {
 	name   string
 	socket io.ReadWriteCloser // nil where it is none
 	closed chan time.Time     // when it was over
+	goOn   func()             // lets a client read that had stopped
 }
 
-// openPaths are what is asked for; nothing comes of the last one, not even a
-// header.
+// openPaths are what is asked for. Nobody reads the stalled one, so that all
+// writes to it wait; nothing comes of the last one, not even a header.
 var openPaths = map[string]string{
 	"WebSocket": "/app/socket", "events": "/app/events", "flushed events": "/app/flushed/events",
-	"download": "/app/download", "held": "/app/held",
+	"download": "/app/download", "stalled": "/app/download?fast", "held": "/app/held",
 }
 
 func (e *ended) openAll(t *testing.T) []*openRequest {
@@ -197,7 +205,7 @@ func (e *ended) openAll(t *testing.T) []*openRequest {
 // openOne returns when the backend has it.
 func (e *ended) openOne(t *testing.T, version, kind string) *openRequest {
 	t.Helper()
-	o := &openRequest{name: version + ", " + kind, closed: make(chan time.Time, 1)}
+	o := &openRequest{name: version + ", " + kind, closed: make(chan time.Time, 1), goOn: func() {}}
 	if kind == "WebSocket" {
 		status, socket := e.openSocket(t, version, http.Header{"Authorization": {"Bearer " + e.key}})
 		if status != http.StatusSwitchingProtocols {
@@ -210,7 +218,12 @@ func (e *ended) openOne(t *testing.T, version, kind string) *openRequest {
 		return o
 	}
 	req := e.request(t, http.MethodGet, openPaths[kind], nil, e.key)
-	begun := make(chan error, 1)
+	begun, read := make(chan error, 1), make(chan struct{})
+	o.goOn = sync.OnceFunc(func() { close(read) })
+	t.Cleanup(o.goOn)
+	if kind != "stalled" {
+		o.goOn()
+	}
 	go func() {
 		resp, err := e.clients[version].RoundTrip(req)
 		if err == nil && resp.StatusCode != http.StatusOK {
@@ -219,6 +232,7 @@ func (e *ended) openOne(t *testing.T, version, kind string) *openRequest {
 		begun <- err
 		if err == nil {
 			defer resp.Body.Close()
+			<-read
 			o.watch(resp.Body)
 			return
 		}
