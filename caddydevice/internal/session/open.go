@@ -23,6 +23,7 @@ const (
 // openRequests are those of one session. Its lock is held for moments only.
 type openRequests struct {
 	count atomic.Int32
+	until atomic.Int64 // when one was closed last, Unix nanoseconds; 0 for never
 	mu    sync.Mutex
 	left  bool // the session's object is out of use: who opens looks it up anew
 	all   map[*OpenRequest]struct{}
@@ -96,6 +97,7 @@ func (o *openRequests) remove(r *OpenRequest) {
 	defer o.mu.Unlock()
 	if _, ok := o.all[r]; ok {
 		delete(o.all, r)
+		o.until.Store(time.Now().UnixNano())
 		o.count.Add(-1)
 	}
 }

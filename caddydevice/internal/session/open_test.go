@@ -162,7 +162,8 @@ func TestOpenRequestsWithoutAStore(t *testing.T) {
 	}
 }
 
-// TestOpenRequestIsUse: a session is not idle while one is open.
+// TestOpenRequestIsUse: a session is not idle while one is open, and its idle
+// time begins when that is closed.
 func TestOpenRequestIsUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -170,9 +171,10 @@ func TestOpenRequestIsUse(t *testing.T) {
 		e := r.opened(s)
 		time.Sleep(20 * time.Hour)
 		r.want(s, Active, "")
-		s.Use()
 		e.Close()
-		time.Sleep(12 * time.Hour)
+		time.Sleep(12*time.Hour - time.Nanosecond)
+		r.want(s, Active, "")
+		time.Sleep(time.Nanosecond)
 		r.want(s, Ended, IdleTooLong)
 	})
 }

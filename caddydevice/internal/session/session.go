@@ -194,7 +194,7 @@ func (s *Session) lastUsed() time.Time {
 	if s.open.count.Load() > 0 {
 		return time.Now()
 	}
-	return time.Unix(0, s.used.Load())
+	return time.Unix(0, max(s.used.Load(), s.open.until.Load()))
 }
 
 // usedEvery is how often it is written down that an active session is in use,
