@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,6 +153,59 @@ func TestAdminOvertakes(t *testing.T) {
 	}
 }
 
+// TestAdminEndsWhatComesMeanwhile: however an approval and the operator's word
+// meet, nobody is signed in by what was asked for before it.
+func TestAdminEndsWhatComesMeanwhile(t *testing.T) {
+	a, g := startAdmin(t), newGate(t, map[string]any{"limits": map[string]any{"starts": map[string]any{"count": 100, "per": "1m"}}})
+	keys := make([]string, 50)
+	for i := range keys {
+		keys[i] = g.begun(curlHeaders)
+	}
+	asked := time.Now()
+	var approvals sync.WaitGroup
+	approvals.Go(func() { // one after the other: some before the word, some after
+		for _, key := range keys {
+			s := g.session(key)
+			_ = s.Activate(context.Background(), session.Identity{Issuer: g.Issuer, Subject: "sub-alice", AccessToken: "a", Asked: asked, TokensUntil: asked.Add(time.Hour)})
+		}
+	})
+	a.end("?subject=sub-alice", http.StatusOK, "ended")
+	approvals.Wait()
+	for i, key := range keys {
+		if state := g.session(key).Now().State; state != session.Ended {
+			t.Errorf("sign-in %d is %s", i, state)
+		}
+	}
+	if page := a.page("?state=active"); len(page.Sessions) > 0 {
+		t.Errorf("%d are shown as active", len(page.Sessions))
+	}
+}
+
+// slowStore takes writes only as many at once.
+type slowStore struct {
+	store.Store
+	full sync.WaitGroup
+}
+
+func (s *slowStore) Put(ctx context.Context, rec store.Record) error {
+	if rec.Version > 1 {
+		s.full.Done()
+		s.full.Wait()
+	}
+	return s.Store.Put(ctx, rec)
+}
+
+// TestAdminEndsSideBySide: many ends do not wait for each other's disk.
+func TestAdminEndsSideBySide(t *testing.T) {
+	a, st := startAdmin(t), &slowStore{Store: store.NewMemory()}
+	pool(t, "slow", st)
+	for i := range endsAtOnce {
+		putOrphan(t, st, fmt.Sprintf("%064x", i))
+		st.full.Add(1)
+	}
+	a.end("?all=true", http.StatusOK, fmt.Sprintf(`{"ended":%d}`, endsAtOnce))
+}
+
 // TestAdminMistakes end nothing and say what to do.
 func TestAdminMistakes(t *testing.T) {
 	a, g := startAdmin(t), newGate(t, nil)
@@ -215,21 +269,21 @@ func TestAdminMistakes(t *testing.T) {
 	g.wantLet("mistakes", map[string]bool{key: true})
 }
 
-// deafStore fails once it was asked often enough.
+// deafStore fails one call, after so many.
 type deafStore struct {
 	store.Store
 	left int
 }
 
 func (d *deafStore) List(ctx context.Context, after string, limit int) ([]store.Record, error) {
-	if d.left--; d.left < 0 {
+	if d.left--; d.left == -1 {
 		return nil, errBroken
 	}
 	return d.Store.List(ctx, after, limit)
 }
 
 func (d *deafStore) Get(ctx context.Context, id string) (store.Record, error) {
-	if d.left--; d.left < 0 {
+	if d.left--; d.left == -1 {
 		return store.Record{}, errBroken
 	}
 	return d.Store.Get(ctx, id)
@@ -243,12 +297,21 @@ func TestAdminStoreFault(t *testing.T) {
 	pool(t, "deaf", st)
 	id := strings.Repeat("0", 64)
 	putOrphan(t, st, id)
-	for _, req := range [][2]string{{"GET", ""}, {"DELETE", "/" + id}, {"DELETE", "/" + id[:9]}, {"DELETE", "?all=true"}, {"DELETE", "?subject=x"}} {
-		for left := range 2 {
+	for _, row := range []struct {
+		method, uri string
+		asks        int // of the store, all of which have to be answered
+	}{
+		{"GET", "", 1},
+		{"DELETE", "/" + id, 2},
+		{"DELETE", "/" + id[:9], 3},
+		{"DELETE", "?subject=x", 1},
+		{"DELETE", "?all=true", 4},
+	} {
+		for left := range row.asks {
 			st.left = left
-			resp, body := a.do(req[0], adminPath+req[1], nil)
-			if left == 0 && (resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "try again")) || strings.Contains(body, "canary") {
-				t.Errorf("%s, %d calls in: %d %s", req, left, resp.StatusCode, body)
+			resp, body := a.do(row.method, adminPath+row.uri, nil)
+			if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "try again") || strings.Contains(body, "canary") {
+				t.Errorf("%s %s, %d answers in: %d %s", row.method, row.uri, left, resp.StatusCode, body)
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -262,6 +263,43 @@ func (rec storedSession) end(ctx context.Context, actor *zap.Logger) (bool, erro
 	return true, nil
 }
 
+// endsAtOnce is how many sessions are ended side by side: a store may make one
+// write to the disk of them.
+const endsAtOnce = 32
+
+// ends are the ends that one request brings about.
+type ends struct {
+	actor *zap.Logger
+	slots chan struct{}
+	going sync.WaitGroup
+
+	mu   sync.Mutex
+	done int
+	err  error // the first
+}
+
+// begin ends a session soon.
+func (e *ends) begin(ctx context.Context, rec storedSession) {
+	e.slots <- struct{}{}
+	e.going.Go(func() {
+		ended, err := rec.end(ctx, e.actor)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if ended {
+			e.done++
+		}
+		e.err = cmp.Or(e.err, err)
+		<-e.slots
+	})
+}
+
+// soFar is how many have ended, and what went wrong.
+func (e *ends) soFar() (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.done, e.err
+}
+
 // endMatching ends all sessions that match, and those that sign-ins under way
 // are about to make. It returns how many there were, also where it fails.
 //
@@ -277,22 +315,11 @@ func endMatching(ctx context.Context, filter sessionFilter, actor *zap.Logger) (
 			providers[st.key][provider] = true
 		}
 	}
-	ended := 0
-	for rec, err := range recordsAfter(ctx, all, "") {
-		if err != nil {
-			return ended, err
-		}
+	ended, err := endThere(ctx, all, filter, actor, func(rec storedSession) {
 		providers[rec.in.key][rec.Provider] = true
-		if !filter.matches(rec.shown()) {
-			continue
-		}
-		ok, err := rec.end(ctx, actor)
-		if err != nil {
-			return ended, err
-		}
-		if ok {
-			ended++
-		}
+	})
+	if err != nil {
+		return ended, err
 	}
 	for _, st := range all {
 		for provider := range providers[st.key] {
@@ -307,6 +334,25 @@ func endMatching(ctx context.Context, filter sessionFilter, actor *zap.Logger) (
 		}
 	}
 	return ended, nil
+}
+
+// endThere ends the sessions that are there and match; seen is told of all.
+func endThere(ctx context.Context, all []openStore, filter sessionFilter, actor *zap.Logger, seen func(storedSession)) (int, error) {
+	e := &ends{actor: actor, slots: make(chan struct{}, endsAtOnce)}
+	var err error
+	for rec, failed := range recordsAfter(ctx, all, "") {
+		if _, err = e.soFar(); err != nil || failed != nil {
+			err = cmp.Or(err, failed)
+			break
+		}
+		seen(rec)
+		if filter.matches(rec.shown()) {
+			e.begin(ctx, rec)
+		}
+	}
+	e.going.Wait()
+	ended, late := e.soFar()
+	return ended, cmp.Or(err, late)
 }
 
 // endLate marks a provider's sign-ins under way, a person's or everybody's, and
