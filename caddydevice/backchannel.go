@@ -52,7 +52,8 @@ func (h *Handler) postBackchannelLogout(w http.ResponseWriter, r *http.Request) 
 // one sub. A token that was heeded already ends nothing (§2.6): by now the
 // person may have signed in again.
 func (e *engine) logOut(ctx context.Context, l *idp.Logout) error {
-	heeded := store.NewIndex("jti", l.Issuer, l.ID)
+	// the client counts: a token may be for several (aud), and comes to each
+	heeded := store.NewIndex("jti", string(e.table.Everybody()), l.ID)
 	if at, err := e.store.Marked(ctx, heeded); err != nil || !at.IsZero() {
 		return err
 	}

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
+	"github.com/caddydevice/device-auth/caddydevice/store"
 )
 
 var formHeaders = map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
@@ -193,5 +195,34 @@ func TestEndSessionLink(t *testing.T) {
 				t.Error("the link is shown to who has not signed out")
 			}
 		})
+	}
+}
+
+// TestLogoutTokenForTwoClients: that one has heeded a token is not the other's
+// business.
+func TestLogoutTokenForTwoClients(t *testing.T) {
+	const issuer = "https://idp.example"
+	st := store.NewMemory()
+	for _, clientID := range []string{"one", "two"} {
+		client, err := idp.New(idp.Config{Issuer: issuer, ClientID: clientID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newEngine(engineKey{issuer: issuer, clientID: clientID}, client, st)
+		defer e.table.Close()
+		defer e.keeper.Close()
+		s, _, err := e.table.Create(t.Context(), session.New{Kind: session.Terminal, Site: "api.example.com", Expires: time.Now().Add(time.Minute), Lifetime: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Activate(t.Context(), session.Identity{Issuer: issuer, Subject: "alice", Asked: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.logOut(t.Context(), &idp.Logout{Issuer: issuer, Subject: "alice", ID: "jti-1"}); err != nil {
+			t.Error(err)
+		}
+		if snap := s.Now(); snap.Reason != session.LoggedOut {
+			t.Errorf("%s: %s %q", clientID, snap.State, snap.Reason)
+		}
 	}
 }
