@@ -42,7 +42,7 @@ func (s *Session) attempt(ctx context.Context, cur *Snapshot, state State, mutat
 	}
 	next := *cur
 	next.Version++
-	next.used = s.lastUsed().UTC()
+	next.used = s.knownUse(cur).UTC()
 	next.next = make(chan struct{})
 	if state != cur.State {
 		next.State, next.Changed = state, time.Now()

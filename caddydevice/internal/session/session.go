@@ -140,6 +140,7 @@ type Session struct {
 
 	now      atomic.Pointer[Snapshot]
 	used     atomic.Int64 // when its client last made a request, Unix nanoseconds
+	assumed  int64        // what used was taken to be as the record was read
 	watching atomic.Int32 // open waits and streams
 	held     atomic.Int64 // a code is not over before, Unix nanoseconds
 	away     atomic.Bool  // the identity provider does not answer the polls
@@ -169,7 +170,7 @@ func (s *Session) Now() *Snapshot {
 		return snap.over(Expired, CodeExpired)
 	case snap.State == Active && !now.Before(snap.Expires):
 		return snap.over(Ended, s.endReason(snap))
-	case snap.State == Active && snap.idle > 0 && now.Sub(s.lastUsed()) >= snap.idle:
+	case snap.State == Active && snap.idle > 0 && now.Sub(s.lastUsed()) >= snap.idle && now.Sub(snap.used) >= snap.idle:
 		return snap.over(Ended, IdleTooLong)
 	}
 	return snap
@@ -202,17 +203,30 @@ func (s *Session) lastUsed() time.Time {
 // be idle for that much longer than it should, and never for less.
 func usedEvery(idle time.Duration) time.Duration { return idle / 10 }
 
+// knownUse is when the session was used for all that is known: what is only
+// assumed is not written down, or two nodes that take turns in refreshing a
+// session would keep it from ever being idle.
+func (s *Session) knownUse(snap *Snapshot) time.Time {
+	used := s.lastUsed()
+	if used.UnixNano() == s.assumed || used.Before(snap.used) {
+		return snap.used
+	}
+	return used
+}
+
 // useIsStale reports whether the record says too little of when the session was
 // used.
 func (s *Session) useIsStale(snap *Snapshot) bool {
-	return snap.State == Active && snap.idle > 0 && s.lastUsed().Sub(snap.used) >= usedEvery(snap.idle)
+	return snap.State == Active && snap.idle > 0 && s.knownUse(snap).Sub(snap.used) >= usedEvery(snap.idle)
 }
 
-// resume takes over from the record when the session was used last.
+// resume takes over from the record when the session was used last: it may have
+// been used since, as far as nobody had to write that down yet.
 func (s *Session) resume(snap *Snapshot) {
 	if snap.State != Active || snap.idle == 0 {
 		return
 	}
+	defer func() { s.assumed = s.used.Load() }()
 	if latest := snap.used.Add(usedEvery(snap.idle) + sweepSlack); latest.Before(time.Now()) {
 		s.used.Store(latest.UnixNano())
 	}
