@@ -35,6 +35,8 @@ type openRequest struct {
 	gates  []*Handler  // those that have let it through
 	first  [1]*Handler // room for the usual one
 	conn   net.Conn    // where the connection was taken over by another protocol
+	heard  *session.Snapshot
+	cutOff bool
 	closed bool
 }
 
@@ -58,27 +60,32 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, s *session.Sessio
 }
 
 // passed notes that a gate has let the request through for what the session's
-// claims are.
+// claims were. They may have changed since, before the gate was noted.
 func (o *openRequest) passed(h *Handler) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.gates = append(o.gates, h)
+	if o.heard != nil && !o.mayGoOn(o.heard) {
+		go o.cut()
+	}
 }
 
 // Hear implements session.Listener. Cutting may take a moment, so that is done
 // beside it.
 func (o *openRequest) Hear(snap *session.Snapshot) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heard = snap
 	if !o.mayGoOn(snap) {
 		go o.cut()
 	}
 }
 
+// mayGoOn reports whether all gates still let the request through; o.mu is held.
 func (o *openRequest) mayGoOn(snap *session.Snapshot) bool {
 	if snap.State != session.Active {
 		return false
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	for _, h := range o.gates {
 		if lacking(h.Require, snap.Identity.Claims) != nil || lacking(h.Expect, snap.Identity.Claims) != nil {
 			return false
@@ -110,6 +117,7 @@ func (o *openRequest) cutOnce() bool {
 	if o.closed {
 		return false // the connection may be in use for another request
 	}
+	o.cutOff = true
 	if o.conn != nil {
 		_ = o.conn.Close()
 		return false
@@ -149,13 +157,19 @@ type upgradable struct {
 	open *openRequest
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements http.Hijacker. It takes the deadlines off the connection,
+// and with them a cut that came before it.
 func (u *upgradable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	u.open.mu.Lock()
+	defer u.open.mu.Unlock()
 	conn, buffered, err := http.NewResponseController(u.ResponseWriter).Hijack()
-	if err == nil {
-		u.open.mu.Lock()
-		u.open.conn = conn
-		u.open.mu.Unlock()
+	if err != nil {
+		return conn, buffered, err
 	}
-	return conn, buffered, err
+	if u.open.cutOff {
+		_ = conn.Close()
+		return nil, nil, net.ErrClosed
+	}
+	u.open.conn = conn
+	return conn, buffered, nil
 }

@@ -172,6 +172,58 @@ func TestOpenUpgradeEnds(t *testing.T) {
 	}
 }
 
+// TestUpgradeAfterTheEnd: a session that ends while the upstream still thinks
+// about the upgrade.
+func TestUpgradeAfterTheEnd(t *testing.T) {
+	g := newGate(t, nil)
+	key := g.terminal()
+	hijacked := make(chan error, 1)
+	server := g.serving(caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		g.end(key, session.Ended, session.SignedOut)
+		<-r.Context().Done()
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			conn.Close()
+		}
+		hijacked <- err
+		panic(http.ErrAbortHandler)
+	}))
+	conn, err := tls.Dial("tcp", server.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // G402: the test's own server
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\nAuthorization: Bearer %s\r\n\r\n", key)
+	if err := <-hijacked; err == nil {
+		t.Error("the connection was taken over after its session had ended")
+	}
+}
+
+// TestClaimsThatChangeAtTheGate: between what a gate has seen of them and its
+// being noted.
+func TestClaimsThatChangeAtTheGate(t *testing.T) {
+	g := newGate(t, map[string]any{"require": []any{map[string]any{"claim": "groups", "values": []any{"admins"}}}})
+	w := httptest.NewRecorder()
+	r := newRequest(t, "/", nil)
+	s := g.session(g.terminal())
+	open, _, ok := g.open(w, r, s)
+	if !ok {
+		t.Fatal("not open")
+	}
+	defer open.close()
+	id := *s.Now().Identity
+	id.Claims = map[string]any{"groups": []any{"staff"}}
+	if err := s.Renew(t.Context(), id.RefreshToken, id); err != nil {
+		t.Fatal(err)
+	}
+	open.passed(g.Handler)
+	select {
+	case <-r.Context().Done():
+	case <-time.After(endsWithin):
+		t.Error("still open")
+	}
+}
+
 func isTimeout(err error) bool {
 	timeout, ok := err.(interface{ Timeout() bool })
 	return ok && timeout.Timeout()
