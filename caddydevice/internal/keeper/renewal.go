@@ -23,9 +23,9 @@ const (
 	busyGap = time.Second
 	// refreshJitter spreads the tries after an outage, as a part of the gap.
 	refreshJitter = 0.25
-	// leastLife is the shortest gap between two refreshes of a session, however
+	// leastGap is the shortest gap between two refreshes of a session, however
 	// short its tokens live.
-	leastLife = time.Second
+	leastGap = time.Second
 	// presentations is how often a refresh token is sent: once, and once more
 	// where the answer was lost. The identity provider may take a third time for
 	// theft.
@@ -92,10 +92,14 @@ func renewable(s *session.Session, snap *session.Snapshot) bool {
 		(s.Kind() != session.Browser || snap.Claimed())
 }
 
-// refreshAt is when the tokens are to be refreshed at the earliest.
+// refreshAt is when the tokens are to be refreshed at the earliest. It is never
+// later than their end, also where two clocks disagree on which came first.
 func refreshAt(id *session.Identity) time.Time {
 	life := id.TokensUntil.Sub(id.TokensSince)
-	return id.TokensSince.Add(max(time.Duration(refreshFrom*float64(life)), leastLife))
+	if life <= 0 {
+		return id.TokensUntil
+	}
+	return id.TokensSince.Add(time.Duration(refreshFrom * float64(life)))
 }
 
 // spread is a random part of the time over which refreshes spread.
@@ -174,7 +178,7 @@ func (k *Keeper) runRenewal(r *renewal) {
 		return
 	}
 	at := r.next(now)
-	r.notBefore = time.Time{}
+	r.notBefore = now.Add(leastGap)
 	if r.failures > 0 || r.busy {
 		r.notBefore = at
 	}
@@ -194,7 +198,7 @@ func (r *renewal) next(now time.Time) time.Time {
 		if id == nil {
 			return now // over by now: the next turn sees to it
 		}
-		return maxTime(refreshAt(id).Add(spread(id)), now)
+		return maxTime(refreshAt(id).Add(spread(id)), now.Add(leastGap))
 	}
 	gap := min(refreshGap<<min(r.failures-1, 10), widest)
 	if r.finish != nil {
