@@ -116,7 +116,8 @@ func TestAdminEndsMany(t *testing.T) {
 				t.Errorf("%+v, %v", rec, err)
 			}
 			// who signs in there now, at a node that has this provider, is overtaken as well
-			at, err := sharedStore(t).Marked(t.Context(), store.NewIndex("all", "https://gone.example.com old client"))
+			at, err := sharedStore(t).Marked(t.Context(), store.NewIndex("end", "https://gone.example.com old client",
+				string(store.NewIndex("all", "https://gone.example.com old client")), string(session.Revoked)))
 			if marked := strings.HasPrefix(row.query, "?all") && !row.orphan; err != nil || at.IsZero() == marked {
 				t.Errorf("the mark is of %v, %v", at, err)
 			}

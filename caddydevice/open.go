@@ -99,7 +99,6 @@ func (o *openRequest) mayGoOn(snap *session.Snapshot) bool {
 // Caddy sets a deadline of its own before each write, so that ours may have to
 // be set once more.
 func (o *openRequest) cut() {
-	o.cancel()
 	tick := time.NewTicker(cutEvery)
 	defer tick.Stop()
 	for range cuts {
@@ -118,6 +117,7 @@ func (o *openRequest) cutOnce() bool {
 		return false // the connection may be in use for another request
 	}
 	o.cutOff = true
+	o.cancel()
 	if o.conn != nil {
 		_ = o.conn.Close()
 		return false

@@ -27,10 +27,10 @@ var ErrOvertaken = errors.New("a logout has overtaken the sign-in")
 // Everybody is the index of all sessions of a provider, for [Table.EndAll].
 func (t *Table) Everybody() store.Index { return store.NewIndex("all", t.provider) }
 
-// markOf is what a logout marks for the index: one client's logout says nothing
-// of another's sign-ins, though their sessions share the index.
-func (t *Table) markOf(index store.Index) store.Index {
-	return store.NewIndex("logout", t.provider, string(index))
+// markOf is what an end for that reason marks for the index: one client's logout
+// says nothing of another's sign-ins, though their sessions share the index.
+func (t *Table) markOf(index store.Index, reason Reason) store.Index {
+	return store.NewIndex("end", t.provider, string(index), string(reason))
 }
 
 // SubjectIndex is the index of all sessions of one person at an issuer.
@@ -56,12 +56,13 @@ func (s *Session) endIfOvertaken(ctx context.Context, id *Identity) error {
 	}{
 		{ProviderSessionIndex(id.Issuer, id.SessionID), true, LoggedOut},
 		{SubjectIndex(id.Issuer, id.Subject), false, LoggedOut},
+		{SubjectIndex(id.Issuer, id.Subject), false, Revoked},
 		{s.table.Everybody(), false, Revoked},
 	} {
 		if mark.always && id.SessionID == "" {
 			continue
 		}
-		at, err := s.table.store.Marked(ctx, s.table.markOf(mark.index))
+		at, err := s.table.store.Marked(ctx, s.table.markOf(mark.index, mark.reason))
 		switch {
 		case err != nil:
 			return err
@@ -80,7 +81,7 @@ func (s *Session) endIfOvertaken(ctx context.Context, id *Identity) error {
 // its key, and also those that a sign-in under way is about to make. It
 // returns how many there were; where it fails, some may have ended.
 func (t *Table) EndAll(ctx context.Context, index store.Index, reason Reason) (int, error) {
-	if err := t.store.Mark(ctx, t.markOf(index), markLife); err != nil {
+	if err := t.store.Mark(ctx, t.markOf(index, reason), markLife); err != nil {
 		return 0, err
 	}
 	if index == t.Everybody() {

@@ -291,7 +291,7 @@ func TestEndsWithoutTheKey(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			_, key := r.renewable(Terminal)
-			if err := r.st.Mark(ctx, r.markOf(ProviderSessionIndex("https://idp.example", canary+"sid")), markLife); err != nil {
+			if err := r.st.Mark(ctx, r.markOf(ProviderSessionIndex("https://idp.example", canary+"sid"), LoggedOut), markLife); err != nil {
 				t.Fatal(err)
 			}
 			r.want(r.node().lookup(key), Ended, LoggedOut)
