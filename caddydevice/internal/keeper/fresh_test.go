@@ -54,3 +54,21 @@ func TestRefreshGap(t *testing.T) {
 		}
 	})
 }
+
+// TestRevocationsThatHang keep nobody from being refreshed.
+func TestRevocationsThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s, _ := renewing(t, nil)
+		r.idp.Always("/revoke", idptest.Reply{Status: 200, Delay: time.Hour})
+		time.Sleep(refreshAt(s.Now().Identity).Sub(time.Now()) - time.Second)
+		for range mostRevoking {
+			r.revokeTokens("refresh-of-another", "access-of-another")
+		}
+		time.Sleep(tokenLife / 5)
+		synctest.Wait()
+		r.want(s, session.Active, "")
+		if s.Now().Stale() || len(r.refreshes()) != 1 {
+			t.Errorf("stale: %t, %d refreshes", s.Now().Stale(), len(r.refreshes()))
+		}
+	})
+}

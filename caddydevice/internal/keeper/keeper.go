@@ -18,10 +18,11 @@ import (
 )
 
 const (
-	// pollWorkers and tokenWorkers bound the requests to the identity provider
-	// under way: polls, and refreshes with revocations. They are apart, so that
-	// refreshes that hang keep nobody from signing in.
-	pollWorkers, tokenWorkers = 32, 32
+	// pollWorkers, tokenWorkers and revokeWorkers bound the requests to the
+	// identity provider under way: polls, refreshes and revocations. They are
+	// apart, so that refreshes that hang keep nobody from signing in, and
+	// revocations that hang nobody from being refreshed.
+	pollWorkers, tokenWorkers, revokeWorkers = 32, 32, 8
 	// sweepEvery is how often sessions that ran out are written down.
 	sweepEvery = 30 * time.Second
 )
@@ -61,7 +62,8 @@ type Keeper struct {
 	flows    map[session.ID]*flow
 	renewals map[session.ID]*renewal
 	polls    *schedule
-	tokens   *schedule // renewals and revocations
+	tokens   *schedule // renewals
+	revokes  *schedule // revocations
 	pending  atomic.Int64
 	revoking int // revocations under way or due
 
@@ -81,10 +83,11 @@ func New(client *idp.Client, cfg Config) *Keeper {
 		closing: make(chan struct{}), calls: calls, abort: abort,
 	}
 	k.client.Store(client)
-	k.polls, k.tokens = newSchedule(&k.mu, k.closing), newSchedule(&k.mu, k.closing)
+	k.polls, k.tokens, k.revokes = newSchedule(&k.mu, k.closing), newSchedule(&k.mu, k.closing), newSchedule(&k.mu, k.closing)
 	cfg.Table.Notify(session.Hooks{Opened: k.keep, Ended: k.ended})
 	k.polls.start(&k.done, pollWorkers)
 	k.tokens.start(&k.done, tokenWorkers)
+	k.revokes.start(&k.done, revokeWorkers)
 	k.done.Go(k.sweep)
 	return k
 }

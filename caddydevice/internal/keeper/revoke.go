@@ -74,7 +74,7 @@ func (k *Keeper) revokeTokens(refresh, access secret.String) {
 	room := k.revoking < mostRevoking
 	if room {
 		k.revoking++
-		k.tokens.put(&r.job, time.Now())
+		k.revokes.put(&r.job, time.Now())
 	}
 	k.mu.Unlock()
 	if !room {
@@ -100,7 +100,7 @@ func (k *Keeper) runRevocation(r *revocation) {
 			r.tries++
 			k.mu.Lock()
 			defer k.mu.Unlock()
-			k.tokens.put(&r.job, time.Now().Add(max(revokeGap<<(r.tries-1), min(away.RetryAfter, widest))))
+			k.revokes.put(&r.job, time.Now().Add(max(revokeGap<<(r.tries-1), min(away.RetryAfter, widest))))
 			return
 		}
 		r.left = r.left[1:]
