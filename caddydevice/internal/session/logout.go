@@ -129,13 +129,11 @@ func (t *Table) endRecords(ctx context.Context, ids []string, reason Reason) (in
 }
 
 // EndRecord ends one session of this provider by its id, whoever holds its
-// key. ended is false where there is none, or it was over.
+// key, and the one that a claim is making of it. ended is false where there is
+// none, or it was over.
 func (t *Table) EndRecord(ctx context.Context, id string, reason Reason) (ended bool, err error) {
-	if s := t.held(id); s != nil && !s.now.Load().State.Over() {
-		if err := s.End(ctx, Ended, reason); err != nil {
-			return false, err
-		}
-		return s.now.Load().Reason == reason, nil
+	if s := t.held(id); s != nil && !s.now.Load().settled() {
+		return t.endWithHeir(ctx, s, reason)
 	}
 	rec, err := t.store.Get(ctx, id)
 	switch {

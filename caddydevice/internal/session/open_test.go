@@ -228,6 +228,19 @@ func TestEndsWithoutTheKey(t *testing.T) {
 			}
 		})
 	})
+	t.Run("claimed a moment ago, by the old id", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			s, _ := r.renewable(Browser)
+			heir := r.claim(s)
+			for _, want := range []bool{true, false} {
+				if ok, err := r.EndRecord(ctx, s.ID().String(), Revoked); ok != want || err != nil {
+					t.Errorf("%t, %v", ok, err)
+				}
+				r.want(r.lookup(heir), Ended, Revoked)
+			}
+		})
+	})
 	betweenWrites := func(t *testing.T, claimedAfter time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
