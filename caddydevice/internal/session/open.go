@@ -158,7 +158,10 @@ func (t *Table) follow(s *Session, open []*OpenRequest) {
 			hearAll(open, &Snapshot{State: Ended})
 			return
 		case err != nil:
-			time.Sleep(followEvery)
+			select {
+			case <-time.After(followEvery):
+			case <-t.life.Done():
+			}
 			continue
 		}
 		if open = newer.takeOver(open); len(open) == 0 {

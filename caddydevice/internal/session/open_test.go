@@ -66,6 +66,7 @@ func TestOpenRequestsHearOfTheEnd(t *testing.T) {
 			}
 		},
 		"record removed": func(r rig, s *Session, _ Key) { _ = r.st.Delete(ctx, s.ID().String()) },
+		"table closed":   func(r rig, _ *Session, _ Key) { r.Close() },
 		"lifetime over":  func(rig, *Session, Key) { time.Sleep(30 * 24 * time.Hour) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -89,10 +89,14 @@ func (t *Table) tell(s *Session, was, now *Snapshot) {
 	}
 }
 
-// Close stops listening to the store, which stays open.
+// Close stops listening to the store, which stays open. Requests that are open
+// still end: nobody would tell them of their session's end.
 func (t *Table) Close() {
 	t.stopWatch()
 	t.stop()
+	for i := range t.shards {
+		t.shards[i].close()
+	}
 }
 
 // Damaged counts the records that a key should have opened, but did not.
@@ -339,6 +343,17 @@ func (sh *shard) dropAll() {
 	for _, s := range sh.sessions {
 		sh.drop(s)
 	}
+}
+
+func (sh *shard) close() {
+	var open []*OpenRequest
+	sh.mu.Lock()
+	for id, s := range sh.sessions {
+		delete(sh.sessions, id) // whoever opens on it looks it up anew
+		open = append(open, s.open.leave()...)
+	}
+	sh.mu.Unlock()
+	hearAll(open, &Snapshot{State: Ended})
 }
 
 func (sh *shard) drop(s *Session) {
