@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -98,12 +99,18 @@ func (p *passage) upgrade(t *testing.T, h http.Header) (int, io.ReadWriteCloser)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if deadline, ok := p.ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
 	req := p.request(t, http.MethodGet, "/app/socket", nil, "")
 	for name, values := range h {
 		req.Header[name] = values
+	}
+	return p.upgradeOn(t, conn, req)
+}
+
+// upgradeOn does so with a request, on a connection that is there.
+func (s *stage) upgradeOn(t *testing.T, conn net.Conn, req *http.Request) (int, io.ReadWriteCloser) {
+	t.Helper()
+	if deadline, ok := s.ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
 	}
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
