@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -16,8 +17,13 @@ import (
 	"github.com/caddydevice/device-auth/e2e/internal/websocket"
 )
 
-// keycloakTokens is the life of an access token, in seconds.
-const keycloakTokens = "8"
+const (
+	// keycloakTokens is the life of an access token, in seconds.
+	keycloakTokens = "6"
+	// logoutURL is the attribute of a client that says where it is told of
+	// sign-outs.
+	logoutURL = "backchannel.logout.url"
+)
 
 // lifeCaddyfile has a route for everyone, and one for a role. The first client
 // asks for no offline access: only then a sign-out at Keycloak is one of the
@@ -60,11 +66,16 @@ func keycloakLife(t *testing.T, realm *keycloak.Realm) {
 	realm.Change(t.Context(), t, map[string]any{"revokeRefreshToken": true, "refreshTokenMaxReuse": 0})
 	s := newStageOf(t, realm, lifeCaddyfile)
 	public := s.clients()["public"]
-	for client, site := range map[string]*keycloakStage{keycloak.ConfidentialClient: s, keycloak.PublicClient: public} {
+	for client, site := range map[string]struct{ here, example string }{
+		keycloak.ConfidentialClient: {s.url, "http://localhost:9080"}, keycloak.PublicClient: {public.url, "http://127.0.0.1:9081"},
+	} {
 		realm.ChangeClient(t.Context(), t, client, func(c keycloak.Client) {
 			c.Attributes()["access.token.lifespan"] = keycloakTokens
-			c.Attributes()["backchannel.logout.url"] = site.url + "/.device/backchannel-logout"
-			c.Attributes()["backchannel.logout.session.required"] = "true"
+			path, ok := strings.CutPrefix(fmt.Sprint(c.Attributes()[logoutURL]), site.example)
+			if !ok {
+				t.Fatalf("the example's client %s is told of sign-outs at %v", client, c.Attributes()[logoutURL])
+			}
+			c.Attributes()[logoutURL] = site.here + path
 		})
 	}
 	s.up.AnswerWith(echoOrSocket)
@@ -126,7 +137,7 @@ func (k *keycloakSession) openSocket(t *testing.T) {
 		t.Fatalf("status %d", status)
 	}
 	wantEcho(t, socket)
-	k.socket = &openRequest{name: "WebSocket", socket: socket, closed: make(chan time.Time, 1)}
+	k.socket = &openRequest{name: "WebSocket", closed: make(chan time.Time, 1)}
 	go k.socket.watch(socket)
 }
 
