@@ -48,8 +48,8 @@ func (h *Handler) postBackchannelLogout(w http.ResponseWriter, r *http.Request) 
 	return nil
 }
 
-// logOut ends what the token is for: the sessions of one sid, or else all of
-// one sub. A token that was heeded already ends nothing (§2.6): by now the
+// logOut ends what the token is for: the sessions of one sid, with those of its
+// sub that may be of it, or else all of one sub. A token that was heeded already ends nothing (§2.6): by now the
 // person may have signed in again.
 func (e *engine) logOut(ctx context.Context, l *idp.Logout) error {
 	// the client counts: a token may be for several (aud), and comes to each
@@ -57,13 +57,17 @@ func (e *engine) logOut(ctx context.Context, l *idp.Logout) error {
 	if at, err := e.store.Marked(ctx, heeded); err != nil || !at.IsZero() {
 		return err
 	}
-	index := session.SubjectIndex(l.Issuer, l.Subject)
+	indexes := []store.Index{session.SubjectIndex(l.Issuer, l.Subject)}
 	if l.SessionID != "" {
-		index = session.ProviderSessionIndex(l.Issuer, l.SessionID)
+		indexes = []store.Index{session.ProviderSessionIndex(l.Issuer, l.SessionID), session.UnnamedIndex(l.Issuer, l.Subject)}
 	}
-	ended, err := e.table.EndAll(ctx, index, session.LoggedOut)
-	if err != nil {
-		return err
+	ended := 0
+	for _, index := range indexes {
+		n, err := e.table.EndAll(ctx, index, session.LoggedOut)
+		if err != nil {
+			return err
+		}
+		ended += n
 	}
 	e.logger.Load().Info("logged out at the identity provider", zap.String("sub", l.Subject), zap.Int("sessions", ended))
 	return e.store.Mark(ctx, heeded, mostReplay)

@@ -43,14 +43,16 @@ func TestBackchannelLogout(t *testing.T) {
 	}{
 		"by sid":         {map[string]any{"sid": "one", "sub": nil}, []string{"alice one"}},
 		"by sid and sub": {map[string]any{"sid": "one", "sub": "alice"}, []string{"alice one"}},
-		"by sub":         {map[string]any{"sub": "alice"}, []string{"alice one", "alice two"}},
-		"unknown sid":    {map[string]any{"sid": "three", "sub": "alice"}, nil},
-		"unknown sub":    {map[string]any{"sub": "carol"}, nil},
+		// her ID token had none: it may have been this one
+		"by sid and sub, no sid known": {map[string]any{"sid": "one", "sub": "dora"}, []string{"alice one", "dora "}},
+		"by sub":                       {map[string]any{"sub": "alice"}, []string{"alice one", "alice two"}},
+		"unknown sid":                  {map[string]any{"sid": "three", "sub": "alice"}, nil},
+		"unknown sub":                  {map[string]any{"sub": "carol"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, nil)
 			keys := map[string]string{}
-			for _, who := range []string{"alice one", "alice two", "bob four"} {
+			for _, who := range []string{"alice one", "alice two", "bob four", "dora "} {
 				sub, sid, _ := strings.Cut(who, " ")
 				keys[who] = g.signedIn(sub, sid)
 			}

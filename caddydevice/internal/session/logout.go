@@ -44,24 +44,32 @@ func ProviderSessionIndex(issuer, sid string) store.Index {
 	return store.NewIndex("sid", issuer, sid)
 }
 
+// UnnamedIndex is the index of those sessions of one person of which it is not
+// known from which session at the identity provider they came: its ID token had
+// no sid, though its logout tokens may have one.
+func UnnamedIndex(issuer, subject string) store.Index {
+	return store.NewIndex("no sid", issuer, subject)
+}
+
 // endIfOvertaken ends the session where a logout was for it: by its sid, or, if
 // its tokens were asked for before that, by its subject or with all others.
 func (s *Session) endIfOvertaken(ctx context.Context, id *Identity) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
+	bySession := ProviderSessionIndex(id.Issuer, id.SessionID)
+	if id.SessionID == "" {
+		bySession = UnnamedIndex(id.Issuer, id.Subject)
+	}
 	for _, mark := range []struct {
 		index  store.Index
 		always bool
 		reason Reason
 	}{
-		{ProviderSessionIndex(id.Issuer, id.SessionID), true, LoggedOut},
+		{bySession, id.SessionID != "", LoggedOut},
 		{SubjectIndex(id.Issuer, id.Subject), false, LoggedOut},
 		{SubjectIndex(id.Issuer, id.Subject), false, Revoked},
 		{s.table.Everybody(), false, Revoked},
 	} {
-		if mark.always && id.SessionID == "" {
-			continue
-		}
 		at, err := s.table.store.Marked(ctx, s.table.markOf(mark.index, mark.reason))
 		switch {
 		case err != nil:

@@ -64,10 +64,10 @@ type Identity struct {
 
 func (id *Identity) indexes() []store.Index {
 	ix := []store.Index{SubjectIndex(id.Issuer, id.Subject)}
-	if id.SessionID != "" {
-		ix = append(ix, ProviderSessionIndex(id.Issuer, id.SessionID))
+	if id.SessionID == "" {
+		return append(ix, UnnamedIndex(id.Issuer, id.Subject))
 	}
-	return ix
+	return append(ix, ProviderSessionIndex(id.Issuer, id.SessionID))
 }
 
 // Snapshot is a session at one version. It never changes; a changed session
