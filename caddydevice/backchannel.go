@@ -21,6 +21,10 @@ import (
 // heeded. No token is good for longer.
 const mostReplay = 25 * time.Hour
 
+// logoutTimeout bounds a logout, which goes on where the identity provider hangs
+// up: it may not tell of it again.
+const logoutTimeout = time.Minute
+
 // postBackchannelLogout ends the sessions that a logout token names (§2.5 to
 // §2.8). What is wrong with a token is for the log. A fault is 503: then the
 // logout was not heeded, and the identity provider may tell of it again.
@@ -52,6 +56,8 @@ func (h *Handler) postBackchannelLogout(w http.ResponseWriter, r *http.Request) 
 // sub that may be of it, or else all of one sub. A token that was heeded already ends nothing (§2.6): by now the
 // person may have signed in again.
 func (e *engine) logOut(ctx context.Context, l *idp.Logout) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logoutTimeout)
+	defer cancel()
 	// the client counts: a token may be for several (aud), and comes to each
 	heeded := store.NewIndex("jti", string(e.table.Everybody()), l.ID)
 	if at, err := e.store.Marked(ctx, heeded); err != nil || !at.IsZero() {

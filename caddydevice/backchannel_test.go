@@ -4,6 +4,7 @@
 package caddydevice
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -201,10 +202,12 @@ func TestEndSessionLink(t *testing.T) {
 }
 
 // TestLogoutTokenForTwoClients: that one has heeded a token is not the other's
-// business.
+// business, nor that its caller has hung up meanwhile.
 func TestLogoutTokenForTwoClients(t *testing.T) {
 	const issuer = "https://idp.example"
 	st := store.NewMemory()
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
 	for _, clientID := range []string{"one", "two"} {
 		client, err := idp.New(idp.Config{Issuer: issuer, ClientID: clientID})
 		if err != nil {
@@ -220,7 +223,7 @@ func TestLogoutTokenForTwoClients(t *testing.T) {
 		if err := s.Activate(t.Context(), session.Identity{Issuer: issuer, Subject: "alice", Asked: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
-		if err := e.logOut(t.Context(), &idp.Logout{Issuer: issuer, Subject: "alice", ID: "jti-1"}); err != nil {
+		if err := e.logOut(gone, &idp.Logout{Issuer: issuer, Subject: "alice", ID: "jti-1"}); err != nil {
 			t.Error(err)
 		}
 		if snap := s.Now(); snap.Reason != session.LoggedOut {

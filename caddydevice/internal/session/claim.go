@@ -82,6 +82,7 @@ func (t *Table) SignOut(ctx context.Context, s *Session) error {
 // endWithHeir ends a session, or the one that the claim has made of it. ended
 // is false where that was over.
 func (t *Table) endWithHeir(ctx context.Context, s *Session, reason Reason) (ended bool, err error) {
+	ctx = context.WithoutCancel(ctx) // who hangs up has signed out all the same
 	err = s.End(ctx, Ended, reason)
 	if errors.Is(err, store.ErrConflict) {
 		err = s.End(ctx, Ended, reason) // of what another node made of it

@@ -229,6 +229,19 @@ func TestEndsWithoutTheKey(t *testing.T) {
 			}
 		})
 	})
+	t.Run("claimed a moment ago, by a client that hangs up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			s, _ := r.renewable(Browser)
+			heir := r.claim(s)
+			gone, hangUp := context.WithCancel(ctx)
+			hangUp()
+			if err := r.SignOut(gone, s); err != nil {
+				t.Error(err)
+			}
+			r.want(r.lookup(heir), Ended, SignedOut)
+		})
+	})
 	t.Run("claimed a moment ago, by the old id", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
