@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -35,6 +36,28 @@ func (c *Client) Refresh(ctx context.Context, token secret.String, again bool) A
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token.Reveal()}}
 	return c.askForTokens(ctx, c.patient, md, form, refreshed)
+}
+
+// Answers reports whether the identity provider answers at all, by a question
+// that costs it nothing: for its keys.
+func (c *Client) Answers(ctx context.Context) error {
+	md, err := c.metadata(ctx)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, md.JWKSURI, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking whether there is an answer: %s", words(withoutURL(err).Error()))
+	}
+	defer resp.Body.Close()
+	if busy(resp.StatusCode) {
+		return fmt.Errorf("asking whether there is an answer: status %d", resp.StatusCode)
+	}
+	return nil
 }
 
 // VerifyRefreshed checks the ID token that came with refreshed tokens and

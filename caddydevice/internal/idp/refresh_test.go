@@ -52,7 +52,7 @@ func TestRefreshAnswers(t *testing.T) {
 
 		"400 without a word": {raw(400, "{}"), Transient, false}, "401 without a word": {raw(401, ""), Transient, false}, "403 HTML": {raw(403, "<html>"), Transient, false},
 		"404": {raw(404, "no such page"), Transient, false}, "429": {raw(429, ""), Transient, false}, "500 HTML": {raw(500, "<html>"), Transient, false},
-		"502": {raw(502, ""), Transient, false}, "503": {raw(503, "<html>busy"), Transient, false}, "redirect": {redirect(307, "https://canary.example/"), Transient, false},
+		"502": {raw(502, ""), Transient, false}, "504": {raw(504, ""), Transient, true}, "503": {raw(503, "<html>busy"), Transient, false}, "redirect": {redirect(307, "https://canary.example/"), Transient, false},
 		"tokens as 500": {raw(500, p.Tokens(nil).Body), Transient, false},
 
 		"200 HTML": {raw(200, "<html>"), Transient, true}, "200 empty": {raw(200, ""), Transient, true}, "204": {raw(204, ""), Transient, true},

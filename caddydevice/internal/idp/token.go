@@ -88,10 +88,10 @@ func readToken(rep reply, as meaning) Answer {
 // wordless is an answer without tokens and without a word. 401 and 403 are
 // about this client (RFC 6749 §5.2) and will stay as they are; all others come
 // from something in between and may pass. Behind a 2xx there may have been
-// tokens.
+// tokens, and behind a 504 (RFC 9110 §15.6.5) an answer that came too late.
 func wordless(rep reply, as meaning, err error) Answer {
 	if rep.status == http.StatusUnauthorized || rep.status == http.StatusForbidden {
 		return Answer{Outcome: as.unclear, Err: err}
 	}
-	return Answer{Outcome: Transient, Sent: rep.ok(), Err: err}
+	return Answer{Outcome: Transient, Sent: rep.ok() || rep.status == http.StatusGatewayTimeout, Err: err}
 }

@@ -34,6 +34,14 @@ type flaky struct {
 	store.Store
 	mu    sync.Mutex
 	onPut func(store.Record) error
+	// answer changes what a write that was made is answered with.
+	answer func(error) error
+}
+
+func (f *flaky) answerWith(answer func(error) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
 }
 
 func (f *flaky) refuse(onPut func(store.Record) error) {
@@ -44,14 +52,18 @@ func (f *flaky) refuse(onPut func(store.Record) error) {
 
 func (f *flaky) Put(ctx context.Context, rec store.Record) error {
 	f.mu.Lock()
-	onPut := f.onPut
+	onPut, answer := f.onPut, f.answer
 	f.mu.Unlock()
 	if onPut != nil {
 		if err := onPut(rec); err != nil {
 			return err
 		}
 	}
-	return f.Store.Put(ctx, rec)
+	err := f.Store.Put(ctx, rec)
+	if answer != nil {
+		return answer(err)
+	}
+	return err
 }
 
 // rig is one node: a keeper with its table.
@@ -143,6 +155,16 @@ func (r *rig) lookup(key session.Key) *session.Session {
 		r.Fatal(err)
 	}
 	return s
+}
+
+// current is the session as the table has it now.
+func (r *rig) current(s *session.Session) *session.Session {
+	r.Helper()
+	current, err := r.tab.Current(context.Background(), s)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return current
 }
 
 func (r *rig) want(s *session.Session, state session.State, reason session.Reason) {

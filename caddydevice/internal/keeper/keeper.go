@@ -106,6 +106,7 @@ func (k *Keeper) Close() {
 	close(k.closing)
 	late := time.AfterFunc(max(2*k.client.Load().Timeout(), idp.RefreshTimeout)+time.Second, k.abort)
 	k.done.Wait()
+	k.finish()
 	late.Stop()
 	k.abort()
 	k.mu.Lock()
@@ -114,6 +115,24 @@ func (k *Keeper) Close() {
 	defer cancel()
 	for _, f := range k.flows {
 		_ = k.cfg.Store.Release(ctx, f.lease(), k.holder) // else it lapses by itself
+	}
+}
+
+// finish makes a last try to write down what is in hand: it does not come again.
+// No worker is left.
+func (k *Keeper) finish() {
+	for _, f := range k.flows {
+		if f.inHand() {
+			k.step(f)
+		}
+	}
+	for _, r := range k.renewals {
+		if r.finish != nil {
+			r.finish()
+		}
+	}
+	for range k.revokes.queue {
+		k.revoked(ErrNotRevoked)
 	}
 }
 

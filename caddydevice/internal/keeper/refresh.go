@@ -53,7 +53,7 @@ func (k *Keeper) renew(r *renewal) (over bool) {
 	case time.Now().Before(refreshAt(snap.Identity)):
 		r.failures = 0 // somebody else has done it
 		return false
-	case snap.Presented >= presentations:
+	case r.tally.of(snap) >= presentations:
 		return k.spent(r, snap)
 	}
 	return k.withLease(r, func() bool { return k.present(r, snap) })
@@ -122,22 +122,31 @@ func (k *Keeper) renewLease(name string, stop <-chan struct{}) {
 	}
 }
 
-// present sends the refresh token, once that is written down.
+// present sends the refresh token, once that is written down. Before it does so
+// a second time it asks for what costs nothing: an identity provider that
+// answers nobody would only use up the retry.
 func (k *Keeper) present(r *renewal, snap *session.Snapshot) bool {
-	token, before := snap.Identity.RefreshToken, snap.Presented
-	err := r.session.Presenting(k.calls, token, before+1)
-	switch {
-	case errors.Is(err, session.ErrNotRenewed):
+	token, before := snap.Identity.RefreshToken, r.tally.of(snap)
+	if before > 0 {
+		if err := k.client.Load().Answers(k.calls); err != nil {
+			k.refreshed(r, Refresh{Outcome: RefreshFailed, Err: err})
+			return r.again()
+		}
+	}
+	err := r.session.Presenting(k.calls, token, snap.Presented, before+1)
+	if errors.Is(err, session.ErrNotRenewed) {
 		r.failures = 0
-		return false // it is another one by now: the next turn looks anew
-	case err != nil:
+		return false // somebody else was at it: the next turn looks anew
+	}
+	r.tally.recorded = max(r.tally.recorded, before+1)
+	if err != nil {
 		k.refreshed(r, Refresh{Outcome: RefreshNotRecorded, Err: err})
 		return r.again()
 	}
 	begun := time.Now()
 	ans := k.client.Load().Refresh(k.calls, token, before > 0)
 	took := time.Since(begun)
-	r.retry = ans.RetryAfter
+	r.retry, r.tally.sent = ans.RetryAfter, before+1
 	switch {
 	case ans.Outcome == idp.Approved:
 		r.tokens, r.token, r.identity = ans.Tokens, token, nil
@@ -145,8 +154,10 @@ func (k *Keeper) present(r *renewal, snap *session.Snapshot) bool {
 		return r.finish()
 	case ans.Outcome == idp.Transient:
 		if !ans.Sent {
-			// nobody took it; where this cannot be written, one retry is lost
-			_ = r.session.Presenting(k.calls, token, before)
+			// nobody took it; where this cannot be written, a node that goes on
+			// has one try less
+			r.tally.sent = before
+			_ = r.session.Presenting(k.calls, token, before+1, before)
 		}
 		k.refreshed(r, Refresh{Outcome: RefreshFailed, Took: took, Err: ans.Err})
 		return r.again()
@@ -184,7 +195,7 @@ func (k *Keeper) take(r *renewal) bool {
 		k.refreshed(r, Refresh{Outcome: RefreshNotRecorded, Err: err})
 		return r.again()
 	}
-	r.finish = nil
+	r.finish, r.tally = nil, tally{} // also where the refresh token stays the same
 	if r.session.Now().Stale() {
 		r.runOut++
 		r.failures = r.runOut // of this kind alone: they may have waited here for keys

@@ -1,14 +1,12 @@
-// This file holds the tests of refreshes: when they are made, what each answer
-// comes to, and that no token is lost or sent too often.
+// This file holds the tests of refreshes: when they are made, and what each
+// answer comes to.
 
 package keeper
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -21,12 +19,15 @@ import (
 )
 
 // tokenLife is that of the tokens in these tests.
+
 const tokenLife = 100 * time.Second
 
 // lasting changes a token answer to that life.
+
 func lasting(answer map[string]any) { answer["expires_in"] = int(tokenLife / time.Second) }
 
 // renewing is a node with a session that was signed in this moment.
+
 func renewing(t *testing.T, refresh func(p *idptest.Provider, n int) idptest.Reply) (*rig, *session.Session, session.Key) {
 	t.Helper()
 	p := idptest.New(issuer)
@@ -50,6 +51,7 @@ func (r *rig) refreshes() []idptest.Call {
 }
 
 // revoked are the tokens that were revoked.
+
 func (r *rig) revokedTokens() []string {
 	var tokens []string
 	for _, c := range r.idp.Calls("/revoke") {
@@ -89,6 +91,7 @@ func TestRefreshInTime(t *testing.T) {
 }
 
 // TestRefreshesSpread: sessions that began in one moment do not come in one.
+
 func TestRefreshesSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, _ := renewing(t, nil)
@@ -114,6 +117,7 @@ func errorAnd(status int, word string) func(*idptest.Provider, int) idptest.Repl
 }
 
 // TestRefreshRefused: what ends a session, and that the token is not sent again.
+
 func TestRefreshRefused(t *testing.T) {
 	otherSub := func(p *idptest.Provider, _ int) idptest.Reply {
 		return p.Tokens(func(a map[string]any) {
@@ -164,6 +168,7 @@ func TestRefreshRefused(t *testing.T) {
 }
 
 // wantRefreshed expects that the last try came to this.
+
 func (r *rig) wantRefreshed(outcome string) {
 	r.Helper()
 	r.mu.Lock()
@@ -174,7 +179,9 @@ func (r *rig) wantRefreshed(outcome string) {
 }
 
 // TestRefreshThroughAnOutage: whatever says nothing about the session leaves it
+
 // as it is, past the tokens' life too, and it goes on when that is over.
+
 func TestRefreshThroughAnOutage(t *testing.T) {
 	reply := func(r idptest.Reply) func(*idptest.Provider, int) idptest.Reply {
 		return func(*idptest.Provider, int) idptest.Reply { return r }
@@ -227,7 +234,9 @@ func TestRefreshThroughAnOutage(t *testing.T) {
 }
 
 // TestRefreshedTokensThatHaveRunOut: where a clock is wrong, the identity
+
 // provider is not asked every second.
+
 func TestRefreshedTokensThatHaveRunOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -247,6 +256,7 @@ func TestRefreshedTokensThatHaveRunOut(t *testing.T) {
 }
 
 // refreshGaps are the times between the refreshes.
+
 func (r *rig) refreshGaps() []time.Duration {
 	calls := r.refreshes()
 	var gaps []time.Duration
@@ -257,7 +267,9 @@ func (r *rig) refreshGaps() []time.Duration {
 }
 
 // TestRefreshUnreachable: a request that never left counts for nothing, however
+
 // often it is made.
+
 func TestRefreshUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, key := renewing(t, nil)
@@ -282,79 +294,27 @@ func TestRefreshUnreachable(t *testing.T) {
 }
 
 // TestLostAnswer: the token is sent once more, and no third time.
-func TestLostAnswer(t *testing.T) {
-	broken := idptest.Reply{Err: errors.New("connection reset by peer")}
-	slow := idptest.Reply{Status: 200, Delay: 2 * time.Minute}
-	html := idptest.Reply{Status: 200, Body: "<html>"}
-	for name, c := range map[string]struct {
-		lost   idptest.Reply
-		second func(*idptest.Provider) idptest.Reply
-		calls  int
-		state  session.State
-		reason session.Reason
-	}{
-		"reset, then tokens": {broken, func(p *idptest.Provider) idptest.Reply { return p.Tokens(lasting) }, 2, session.Active, ""},
-		// the one that was given up on is not in the record
-		"timeout, then tokens": {slow, func(p *idptest.Provider) idptest.Reply { return p.Tokens(lasting) }, 1, session.Active, ""},
-		"200 that says nothing": {
-			html, func(p *idptest.Provider) idptest.Reply { return p.Tokens(lasting) }, 2, session.Active, "",
-		},
-		"then refused": {
-			broken, func(*idptest.Provider) idptest.Reply { return idptest.Error(400, "invalid_grant") }, 2, session.Ended, session.RefreshLost,
-		},
-		"then lost too": {broken, func(*idptest.Provider) idptest.Reply { return broken }, 2, session.Ended, session.RefreshLost},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r, s, _ := renewing(t, func(p *idptest.Provider, n int) idptest.Reply {
-					switch n {
-					case 1:
-						return c.lost
-					case 2:
-						return c.second(p)
-					}
-					return idptest.Error(500, "server_error")
-				})
-				time.Sleep(tokenLife + time.Minute) // no second refresh by then
-				synctest.Wait()
-				r.want(s, c.state, c.reason)
-				if n := len(r.refreshes()); n != c.calls {
-					t.Errorf("%d refreshes, want %d", n, c.calls)
-				}
-				for _, call := range r.refreshes()[1:] {
-					if call.Form.Get("refresh_token") != r.refreshes()[0].Form.Get("refresh_token") {
-						t.Error("the retry was with another token")
-					}
-				}
-				if c.reason != "" {
-					r.wantRefreshed(RefreshLost)
-				}
-			})
-		})
-	}
-}
+
+// TestHangingProvider: one that accepts requests and answers nobody does not use
+
+// up the retry, however long it does that.
+
+// TestUncertainWrites: a token that was not sent is not counted, also where
+
+// nobody knows whether the store has taken the count.
+
+// TestTwoNodesCountTogether: where the lease does not keep them apart.
+
+// TestCloseWritesWhatIsInHand: as the last thing.
 
 // TestSpentTokenLivesOn: where both answers were lost, the session goes on for
+
 // as long as its access token does.
-func TestSpentTokenLivesOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, s, _ := renewing(t, func(*idptest.Provider, int) idptest.Reply {
-			return idptest.Reply{Err: errors.New("connection reset by peer")}
-		})
-		time.Sleep(tokenLife - time.Nanosecond)
-		synctest.Wait()
-		r.want(s, session.Active, "")
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		r.want(s, session.Ended, session.RefreshLost)
-		if n := len(r.refreshes()); n != 2 {
-			t.Errorf("%d refreshes", n)
-		}
-	})
-}
 
 // TestKeptRefreshToken: an answer without one leaves the old one in place, and
+
 // one without an ID token who is signed in.
+
 func TestKeptRefreshToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -378,6 +338,7 @@ func TestKeptRefreshToken(t *testing.T) {
 }
 
 // TestRoleTakenAway: the claims are those of the newest ID token.
+
 func TestRoleTakenAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -396,232 +357,23 @@ func TestRoleTakenAway(t *testing.T) {
 }
 
 // TestCrashAroundARefresh: what was written before the token was sent tells the
+
 // next node how often it may send it.
-func TestCrashAroundARefresh(t *testing.T) {
-	ctx := context.Background()
-	for name, c := range map[string]struct {
-		presented int
-		answer    func(*idptest.Provider, int) idptest.Reply
-		calls     int
-		state     session.State
-		reason    session.Reason
-	}{
-		"never sent, refused":     {0, errorAnd(400, "invalid_grant"), 1, session.Ended, session.Refused},
-		"sent once, taken":        {1, errorAnd(400, "invalid_grant"), 1, session.Ended, session.RefreshLost},
-		"sent once, not taken":    {1, nil, 1, session.Active, ""},
-		"sent twice: not a third": {2, nil, 0, session.Ended, session.RefreshLost},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r, s, key := renewing(t, c.answer)
-				r.stop()
-				if c.presented > 0 {
-					if err := s.Presenting(ctx, s.Now().Identity.RefreshToken, c.presented); err != nil {
-						t.Fatal(err)
-					}
-				}
-				n := newNode(t, r.idp, r.st)
-				s = n.lookup(key)
-				time.Sleep(tokenLife + 5*time.Second)
-				synctest.Wait()
-				n.want(s, c.state, c.reason)
-				if got := len(n.refreshes()); got != c.calls {
-					t.Errorf("%d refreshes, want %d", got, c.calls)
-				}
-			})
-		})
-	}
-}
 
 // TestTwoNodesRefreshOnce: over all nodes, in every round.
-func TestTwoNodesRefreshOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a, s, key := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
-			return delayed(p.Tokens(lasting), 3*time.Second)
-		})
-		b := newNode(t, a.idp, a.st)
-		b.lookup(key)
-		time.Sleep(30 * tokenLife)
-		a.want(a.lookup(key), session.Active, "")
-		b.want(b.lookup(key), session.Active, "")
-		sent := map[string]bool{}
-		for _, c := range a.refreshes() {
-			if token := c.Form.Get("refresh_token"); sent[token] {
-				t.Error("a token was sent twice")
-			} else {
-				sent[token] = true
-			}
-		}
-		if len(sent) < 30 {
-			t.Errorf("%d refreshes", len(sent))
-		}
-		_ = s
-	})
-}
 
 // TestSignOutDuringARefresh: the tokens that come too late are taken back.
-func TestSignOutDuringARefresh(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
-			return delayed(p.Tokens(func(a map[string]any) { a["refresh_token"] = "refresh-too-late" }), 20*time.Second)
-		})
-		time.Sleep(91 * time.Second) // under way
-		if err := r.tab.SignOut(context.Background(), s); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		r.want(s, session.Ended, session.SignedOut)
-		if !slices.Contains(r.revokedTokens(), "refresh-too-late") {
-			t.Error("the tokens that came too late were not revoked")
-		}
-	})
-}
 
 // TestRefreshWithoutAStore: nothing is sent that could not be written down, and
+
 // what was answered is kept until it can be.
-func TestRefreshWithoutAStore(t *testing.T) {
-	t.Run("before", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			r, s, _ := renewing(t, nil)
-			r.st.refuse(func(store.Record) error { return errDown })
-			time.Sleep(10 * time.Minute)
-			if n := len(r.refreshes()); n != 0 {
-				t.Errorf("%d refreshes without a store", n)
-			}
-			r.want(s, session.Active, "")
-			r.st.refuse(nil)
-			time.Sleep(90 * time.Second)
-			synctest.Wait()
-			r.want(s, session.Active, "")
-			if s.Now().Stale() {
-				t.Error("not refreshed once the store was back")
-			}
-		})
-	})
-	t.Run("after", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			r, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
-				return delayed(p.Tokens(lasting), 10*time.Second)
-			})
-			time.Sleep(90 * time.Second) // it is under way
-			r.st.refuse(func(store.Record) error { return errDown })
-			time.Sleep(10 * time.Minute)
-			r.want(s, session.Active, "")
-			if n := len(r.refreshes()); n != 1 {
-				t.Fatalf("%d refreshes, want the one whose tokens are in hand", n)
-			}
-			r.st.refuse(nil)
-			time.Sleep(30 * time.Second)
-			synctest.Wait()
-			r.want(s, session.Active, "")
-			if s.Now().Identity.RefreshToken.Reveal() == r.refreshes()[0].Form.Get("refresh_token") {
-				t.Error("the tokens in hand were not written down")
-			}
-		})
-	})
-}
 
 // TestRefreshedTokensWaitForKeys: they do not come again.
-func TestRefreshedTokensWaitForKeys(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, s, _ := renewing(t, func(p *idptest.Provider, n int) idptest.Reply {
-			if n == 1 {
-				p.Rotate("key-2")
-				p.Always("/jwks", idptest.Reply{Status: http.StatusBadGateway})
-			}
-			return p.Tokens(lasting)
-		})
-		time.Sleep(tokenLife + time.Minute)
-		r.want(s, session.Active, "")
-		if !s.Now().Stale() || len(r.refreshes()) != 1 {
-			t.Fatalf("stale %t after %d refreshes", s.Now().Stale(), len(r.refreshes()))
-		}
-		r.idp.Answer("/jwks", nil)
-		time.Sleep(2 * time.Minute) // those tokens run out meanwhile
-		synctest.Wait()
-		r.want(s, session.Active, "")
-		if s.Now().Stale() {
-			t.Error("not refreshed once there were keys")
-		}
-	})
-}
 
 // TestUnclaimedIsNotRefreshed: the claim makes another session with the tokens,
+
 // which must not change meanwhile; that one is refreshed.
-func TestUnclaimedIsNotRefreshed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := idptest.New(issuer)
-		p.Poll = func(int, string) idptest.Reply { return p.Tokens(lasting) }
-		r := newNode(t, p, &flaky{Store: store.NewMemory()})
-		s, _ := r.signInAs(session.Browser, 5*time.Second, 10*time.Minute)
-		<-s.Now().Next()
-		time.Sleep(10 * tokenLife)
-		synctest.Wait()
-		if n := len(r.refreshes()); n != 0 {
-			t.Fatalf("%d refreshes before the claim", n)
-		}
-		key, err := r.tab.Claim(context.Background(), s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		heir := r.lookup(key)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		r.want(heir, session.Active, "")
-		if heir.Now().Stale() || len(r.refreshes()) != 1 {
-			t.Errorf("after %d refreshes", len(r.refreshes()))
-		}
-	})
-}
 
 // TestIdleIsNotRefreshed: nobody uses it any more.
-func TestIdleIsNotRefreshed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, s, _ := renewing(t, nil)
-		time.Sleep(12 * time.Hour)
-		synctest.Wait()
-		r.want(s, session.Ended, session.IdleTooLong)
-		n := len(r.refreshes())
-		time.Sleep(time.Hour)
-		if got := len(r.refreshes()); got != n {
-			t.Errorf("%d refreshes after its end", got-n)
-		}
-		if len(r.revokedTokens()) != 2 {
-			t.Errorf("%d tokens were revoked at its end, want both", len(r.revokedTokens()))
-		}
-	})
-}
 
 // TestLogoutOvertakesTheSignIn: it comes between the tokens and the record.
-func TestLogoutOvertakesTheSignIn(t *testing.T) {
-	for name, index := range map[string]func(*rig) store.Index{
-		"by sid":    func(*rig) store.Index { return session.ProviderSessionIndex(issuer, "sid-1") },
-		"by sub":    func(*rig) store.Index { return session.SubjectIndex(issuer, "sub-alice") },
-		"of anyone": func(r *rig) store.Index { return r.tab.Everybody() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := idptest.New(issuer)
-				p.Claims = map[string]any{"sid": "sid-1"}
-				p.Poll = func(int, string) idptest.Reply { return delayed(p.Tokens(lasting), 4*time.Second) }
-				r := newNode(t, p, &flaky{Store: store.NewMemory()})
-				s, _ := r.watched(5*time.Second, 10*time.Minute)
-				time.Sleep(8 * time.Second) // the tokens are on their way
-				if _, err := r.tab.EndAll(context.Background(), index(r), session.LoggedOut); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(10 * time.Second)
-				synctest.Wait()
-				if got := s.Now(); got.State != session.Ended {
-					t.Errorf("session is %s %s", got.State, got.Reason)
-				}
-				// a sign-in from now on is another one, unless by the same sid
-				p.Claims = map[string]any{"sid": "sid-2"}
-				s, _ = r.watched(5*time.Second, 10*time.Minute)
-				time.Sleep(time.Minute)
-				r.want(s, session.Active, "")
-			})
-		})
-	}
-}

@@ -72,6 +72,7 @@ type renewal struct {
 	// resume is when to look again, where that is known; else the zero time.
 	resume time.Time
 
+	tally tally
 	// finish is there while the provider's answer is in hand, but what it comes
 	// to is not written down yet.
 	finish func() (over bool)

@@ -23,8 +23,9 @@ const (
 	revokeGap   = 2 * time.Second
 )
 
-// ErrNotRevoked is given to [Config.Revoked] where there was no room for more.
-var ErrNotRevoked = errors.New("too many revocations are under way")
+// ErrNotRevoked is given to [Config.Revoked] where there was no room for more,
+// or no time left.
+var ErrNotRevoked = errors.New("too many revocations are under way, or the gate has ended")
 
 // revocation is the revocation of a session's tokens. A worker owns it.
 type revocation struct {
@@ -67,7 +68,11 @@ func (k *Keeper) revokeTokens(refresh, access secret.String) {
 			r.left = append(r.left, p)
 		}
 	}
-	if len(r.left) == 0 || k.closed() {
+	if len(r.left) == 0 {
+		return
+	}
+	if k.closed() {
+		k.revoked(ErrNotRevoked)
 		return
 	}
 	k.mu.Lock()

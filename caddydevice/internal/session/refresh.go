@@ -10,34 +10,44 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 )
 
-// errTokensReplaced ends a change that was meant for other tokens.
+// errTokensReplaced ends a change that was meant for other tokens, or for
+// another count of how often they were sent.
 var errTokensReplaced = errors.New("tokens were replaced meanwhile")
 
 // Presenting writes down how often the refresh token has been sent, this time
 // included, with nothing known of what became of it: whoever goes on after a
-// crash knows then that the identity provider may have taken it. It fails
-// where the session has other tokens by now.
-func (s *Session) Presenting(ctx context.Context, token secret.String, times int) error {
-	return s.withTokens(ctx, token, func(snap *Snapshot) { snap.Presented = times })
+// crash knows then that the identity provider may have taken it. before is how
+// often it was by the record. It fails with [ErrNotRenewed] where the session
+// has other tokens by now, or somebody else has sent this one meanwhile.
+func (s *Session) Presenting(ctx context.Context, token secret.String, before, times int) error {
+	return s.withTokens(ctx, token, func(snap *Snapshot) error {
+		if snap.Presented != before {
+			return errTokensReplaced
+		}
+		snap.Presented = times
+		return nil
+	})
 }
 
 // Renew replaces the tokens, and who they are of, if token is still the one to
 // replace.
 func (s *Session) Renew(ctx context.Context, token secret.String, id Identity) error {
-	return s.withTokens(ctx, token, func(snap *Snapshot) { snap.Identity, snap.Presented = &id, 0 })
+	return s.withTokens(ctx, token, func(snap *Snapshot) error {
+		snap.Identity, snap.Presented = &id, 0
+		return nil
+	})
 }
 
 // ErrNotRenewed is the error of a refresh that came too late: the session is
 // over, or has other tokens by now.
 var ErrNotRenewed = errors.New("session was renewed or ended meanwhile")
 
-func (s *Session) withTokens(ctx context.Context, token secret.String, change func(*Snapshot)) error {
+func (s *Session) withTokens(ctx context.Context, token secret.String, change func(*Snapshot) error) error {
 	err := s.become(ctx, Active, func(snap *Snapshot) error {
 		if snap.Identity == nil || snap.Identity.RefreshToken != token {
 			return errTokensReplaced
 		}
-		change(snap)
-		return nil
+		return change(snap)
 	})
 	if errors.Is(err, errTokensReplaced) || errors.Is(err, ErrTransition) {
 		return ErrNotRenewed
