@@ -101,6 +101,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionProviders(); err != nil {
 		return err
 	}
+	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	a.starts = rate.NewLimiter(a.Limits.Starts.limit(), a.Limits.Starts.Count)
 	return a.loadStore(ctx)
 }

@@ -35,6 +35,7 @@ func (k engineKey) provider() string { return k.issuer + " " + k.clientID }
 type engine struct {
 	table  *session.Table
 	keeper *keeper.Keeper
+	issuer string // as a label
 	logger atomic.Pointer[zap.Logger]
 
 	// bindings are the configurations that use the engine, the newest last:
@@ -98,7 +99,7 @@ func acquireEngine(key engineKey, client *idp.Client, opener StoreOpener) (*engi
 	val, _, err := engines.LoadOrNew(key, func() (caddy.Destructor, error) {
 		st, _, err := stores.LoadOrNew(key.store, func() (caddy.Destructor, error) {
 			st, err := opener.OpenStore()
-			return pooledStore{st}, err
+			return pooledStore{measuredStore{st}}, err
 		})
 		if err != nil {
 			return nil, err
@@ -117,9 +118,10 @@ func releaseEngine(key engineKey) error {
 }
 
 func newEngine(key engineKey, client *idp.Client, st store.Store) *engine {
-	e := &engine{storeKey: key.store, table: session.NewTable(st, key.provider())}
+	e := &engine{storeKey: key.store, issuer: labelOf(key.issuer), table: session.NewTable(st, key.provider())}
+	metrics.prepare(e.issuer)
 	e.logger.Store(zap.NewNop()) // until a configuration has started
-	e.keeper = keeper.New(client, keeper.Config{Table: e.table, Store: st, Settled: e.settled})
+	e.keeper = keeper.New(client, keeper.Config{Table: e.table, Store: st, Polled: e.polled, Settled: e.settled})
 	return e
 }
 
@@ -130,27 +132,6 @@ func (e *engine) Destruct() error {
 	e.table.Close()
 	_, err := stores.Delete(e.storeKey)
 	return err
-}
-
-// settled logs what became of a sign-in.
-func (e *engine) settled(s *session.Session, r keeper.Result) {
-	snap := s.Now()
-	fields := []zap.Field{
-		zap.String("session", s.ID().Short()), zap.String("state", string(snap.State)), zap.String("reason", string(snap.Reason)),
-		zap.Int("polls", r.Polls), zap.Duration("after", time.Since(s.Created())),
-	}
-	if snap.Identity != nil {
-		fields = append(fields, zap.String("sub", snap.Identity.Subject))
-	}
-	logger := e.logger.Load()
-	if r.Outcome == idp.Invalid || r.Outcome == idp.Failed {
-		logger.Error("sign-in failed", append(fields, zap.Error(r.Err))...)
-		return
-	}
-	if r.Err != nil {
-		fields = append(fields, zap.Error(r.Err))
-	}
-	logger.Info("sign-in ended", fields...)
 }
 
 // mostRest bounds what an identity provider can ask for: one client's request

@@ -167,6 +167,7 @@ type Handler struct {
 	logger   *zap.Logger
 	app      *App
 	engine   *engine
+	decision *decisionCounters
 	upstream *upstreamHeaders
 	cookie   cookiePolicy
 	hosts    hostPolicy

@@ -80,6 +80,7 @@ func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 	if h.engine, err = h.app.engineFor(provider, at); err != nil {
 		return err
 	}
+	h.decision = metrics.decisions(h.engine.issuer)
 	h.accept = expects(h.Expect)
 	h.noteOpenness(at, server)
 	if h.Bearer == nil {

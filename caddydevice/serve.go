@@ -38,9 +38,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	switch {
 	case !protected:
+		h.decided(notProtected)
 		h.hideCredentials(r)
 		return next.ServeHTTP(w, r)
 	case h.origins.trustedPreflight(r):
+		h.decided(notProtected)
 		barePreflight(r)
 		return next.ServeHTTP(w, r)
 	}
@@ -195,6 +197,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 		h.logger.Error("a claim is too large for a header", zap.String("sub", g.Subject), zap.Int("limit", maxHeaderValue))
 		return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "identity_too_large"})
 	}
+	h.decided(letThrough)
 	return next.ServeHTTP(w, r)
 }
 
@@ -228,11 +231,12 @@ func (h *Handler) claim(w http.ResponseWriter, r *http.Request, s *session.Sessi
 		return h.fault(w, r, "claiming a session", err)
 	}
 	h.cookie.set(w, key)
-	return redirect(w, to)
+	return h.redirect(w, to)
 }
 
 // redirect sends a browser on, within this origin.
-func redirect(w http.ResponseWriter, to string) error {
+func (h *Handler) redirect(w http.ResponseWriter, to string) error {
+	h.decided(answered)
 	page.SecurityHeaders(w.Header())
 	w.Header().Set("Location", to)
 	w.WriteHeader(http.StatusSeeOther)

@@ -54,6 +54,13 @@ func (f *flaky) Put(ctx context.Context, rec store.Record) error {
 	return f.Store.Put(ctx, rec)
 }
 
+// told is a poll that the keeper has told of.
+type told struct {
+	session *session.Session
+	outcome idp.Outcome
+	took    time.Duration
+}
+
 // rig is one node: a keeper with its table.
 type rig struct {
 	*testing.T
@@ -64,6 +71,7 @@ type rig struct {
 
 	mu      sync.Mutex
 	results []Result
+	told    []told
 	once    sync.Once
 }
 
@@ -76,11 +84,19 @@ func newRig(t *testing.T, poll func(n int, code string) idptest.Reply) *rig {
 func newNode(t *testing.T, p *idptest.Provider, st *flaky) *rig {
 	t.Helper()
 	r := &rig{T: t, idp: p, st: st, tab: session.NewTable(st, issuer+" gate")}
-	r.Keeper = New(newClient(t, p), Config{Table: r.tab, Store: st, Settled: func(_ *session.Session, res Result) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.results = append(r.results, res)
-	}})
+	r.Keeper = New(newClient(t, p), Config{
+		Table: r.tab, Store: st,
+		Polled: func(s *session.Session, outcome idp.Outcome, took time.Duration) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.told = append(r.told, told{s, outcome, took})
+		},
+		Settled: func(_ *session.Session, res Result) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.results = append(r.results, res)
+		},
+	})
 	t.Cleanup(r.stop)
 	return r
 }
