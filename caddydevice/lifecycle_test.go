@@ -36,6 +36,8 @@ type running struct {
 	// store is the line that says where sessions are kept; by default in
 	// memory.
 	store string
+	// options are more global options.
+	options string
 }
 
 // client keeps no connection: one that a reload closes may do so just as the
@@ -85,6 +87,7 @@ func (r *running) load(lines string) error {
 	log {
 		output discard
 	}
+	%s
 	device_auth {
 		%s
 	}
@@ -97,7 +100,7 @@ http://%s {
 	}
 	respond "hello {http.auth.user.id}"
 }
-`, r.store, r.addr, r.idp.Issuer, lines)
+`, r.options, r.store, r.addr, r.idp.Issuer, lines)
 	cfg, err := adapt(text)
 	if err != nil {
 		return err

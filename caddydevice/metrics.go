@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/page"
-	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
 // The labels. All have few values: an issuer is one that is configured, the
@@ -105,43 +104,12 @@ func labelOf(issuer string) string { return strings.ToValidUTF8(issuer, "\uFFFD"
 // something is first counted.
 func (m *collectors) prepare(issuer string) {
 	m.started.WithLabelValues(issuer)
-	for _, row := range signInOutcomes {
+	for _, row := range signInEnds {
 		m.ended.WithLabelValues(issuer, row.outcome)
 	}
 	for limit := range limitDetails {
 		m.limited.WithLabelValues(issuer, string(limit))
 	}
-}
-
-// signInOutcomes says what became of a sign-in, by its session's state and
-// reason; "" stands for any reason that is not above.
-var signInOutcomes = []struct {
-	state   session.State
-	reason  session.Reason
-	outcome string
-}{
-	{session.Active, "", "approved"},
-	{session.Superseded, "", "approved"}, // and the browser has its new key already
-	{session.Denied, session.Declined, "declined"},
-	{session.Denied, session.WrongAccount, "wrong_account"},
-	{session.Expired, "", "code_expired"},
-	{session.Failed, session.ProviderError, "failed"},
-	{session.Failed, session.Forgotten, "forgotten"},
-	{session.Failed, session.BadTokens, "bad_tokens"},
-	{session.Ended, session.CrowdedOut, "crowded_out"},
-	{session.Ended, session.Replaced, "given_up"},
-	{session.Ended, session.SignedOut, "given_up"},
-	{session.Ended, "", "approved"}, // and over at once
-	{session.Pending, "", "lost"},   // its record is gone from the store
-}
-
-func signInOutcome(snap *session.Snapshot) string {
-	for _, row := range signInOutcomes {
-		if row.state == snap.State && (row.reason == snap.Reason || row.reason == "") {
-			return row.outcome
-		}
-	}
-	return "failed"
 }
 
 // limit is one that a client has reached.

@@ -252,7 +252,7 @@ func TestSignInOutcomes(t *testing.T) {
 			}
 			g.engine.settled(s, keeper.Result{Outcome: row.by, Err: errors.New("why")})
 			counted := ""
-			for _, o := range signInOutcomes {
+			for _, o := range signInEnds {
 				if scrape(t, "sign_ins_ended_total", "issuer="+g.engine.issuer, "outcome="+o.outcome) > 0 {
 					counted = o.outcome
 				}

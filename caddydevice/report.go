@@ -46,11 +46,19 @@ func (h *Handler) started(r *http.Request, s *session.Session, site string) {
 	h.logger.Info("sign-in started", zap.String("session", s.ID().Short()), zap.String("kind", string(s.Kind())), zap.String("site", site),
 		zap.String("client_ip", clientIP(r)))
 	metrics.started.WithLabelValues(h.engine.issuer).Inc()
+	h.engine.emitAbout(startedEvent, s, map[string]any{"site": site, "client_ip": clientIP(r)})
 }
 
 // reached tells that a client was held up by a limit.
 func (h *Handler) reached(r *http.Request, which limit) {
 	metrics.limited.WithLabelValues(h.engine.issuer, string(which)).Inc()
+	h.engine.emit(limitedEvent, map[string]any{"issuer": h.engine.issuer, "limit": string(which), "site": h.hosts.siteOf(r), "client_ip": clientIP(r)})
+}
+
+// claimed tells that a browser's session goes on under another id.
+func (h *Handler) claimed(s *session.Session, id session.ID) {
+	h.logger.Info("browser has its new key", zap.String("session", id.Short()), zap.String("before", s.ID().Short()))
+	h.engine.emitAbout(claimedEvent, s, map[string]any{"session": id.Short(), "before": s.ID().Short()})
 }
 
 // polled tells of one poll.
@@ -65,7 +73,46 @@ func (e *engine) settled(s *session.Session, r keeper.Result) {
 	if r.Outcome == idp.Transient && snap.State != session.Ended && snap.State != session.Pending {
 		return // another node has decided it, and tells
 	}
-	metrics.ended.WithLabelValues(e.issuer, signInOutcome(snap)).Inc()
+	end := endOf(snap)
+	metrics.ended.WithLabelValues(e.issuer, end.outcome).Inc()
+	if snap.Identity != nil {
+		e.emitAbout(end.event, s, map[string]any{"subject": snap.Identity.Subject})
+		return
+	}
+	e.emitAbout(end.event, s, map[string]any{"reason": string(snap.Reason)})
+}
+
+// signInEnds says what became of a sign-in, by its session's state and reason;
+// "" stands for any reason that is not above.
+var signInEnds = []signInEnd{
+	{session.Active, "", "approved", approvedEvent},
+	{session.Superseded, "", "approved", approvedEvent}, // and the browser has its new key already
+	{session.Denied, session.Declined, "declined", deniedEvent},
+	{session.Denied, session.WrongAccount, "wrong_account", deniedEvent},
+	{session.Expired, "", "code_expired", expiredEvent},
+	{session.Failed, session.Forgotten, "forgotten", failedEvent},
+	{session.Failed, session.BadTokens, "bad_tokens", failedEvent},
+	{session.Failed, "", "failed", failedEvent},
+	{session.Ended, session.CrowdedOut, "crowded_out", endedEvent},
+	{session.Ended, session.Replaced, "given_up", endedEvent},
+	{session.Ended, session.SignedOut, "given_up", endedEvent},
+	{session.Ended, "", "approved", approvedEvent}, // and over at once
+	{session.Pending, "", "lost", endedEvent},      // its record is gone from the store
+}
+
+type signInEnd struct {
+	state          session.State
+	reason         session.Reason
+	outcome, event string
+}
+
+func endOf(snap *session.Snapshot) signInEnd {
+	for _, end := range signInEnds {
+		if end.state == snap.State && (end.reason == snap.Reason || end.reason == "") {
+			return end
+		}
+	}
+	return signInEnd{outcome: "failed", event: failedEvent}
 }
 
 func (e *engine) logSettled(s *session.Session, snap *session.Snapshot, r keeper.Result) {
@@ -95,6 +142,9 @@ func (h *Handler) decided(d decision) { h.decision[d].Inc() }
 func (e *engine) refreshed(s *session.Session, outcome string, took time.Duration, err error) {
 	metrics.refreshes.WithLabelValues(e.issuer, outcome).Observe(took.Seconds())
 	e.logRefreshed(s, outcome, err)
+	if who := s.Now().Identity; outcome == "refreshed" && who != nil {
+		e.emitAbout(refreshedEvent, s, map[string]any{"subject": who.Subject})
+	}
 }
 
 func (e *engine) logRefreshed(s *session.Session, outcome string, err error) {
@@ -119,6 +169,7 @@ func (e *engine) ended(s *session.Session, was, now *session.Snapshot) {
 	e.logger.Load().Info("session ended", zap.String("session", s.ID().Short()), zap.String("reason", string(now.Reason)),
 		zap.String("sub", was.Identity.Subject), zap.Duration("after", time.Since(s.Created())))
 	metrics.sessionsEnded.WithLabelValues(e.issuer, string(now.Reason)).Inc()
+	e.emitAbout(endedEvent, s, map[string]any{"subject": was.Identity.Subject, "reason": string(now.Reason)})
 }
 
 // what the keeper will tell of once it refreshes

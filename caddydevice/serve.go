@@ -223,12 +223,16 @@ func (h *Handler) claim(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	if !isNavigation(r) {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Active, Detail: "navigate"})
 	}
+	first := s.Now().State == session.Active
 	key, err := h.engine.table.Claim(r.Context(), s)
 	if errors.Is(err, session.ErrNotClaimable) {
 		return h.superseded(w, r, to, 0) // another window was faster
 	}
 	if err != nil {
 		return h.fault(w, r, "claiming a session", err)
+	}
+	if first {
+		h.claimed(s, key.ID())
 	}
 	h.cookie.set(w, key)
 	return h.redirect(w, to)
