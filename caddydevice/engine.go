@@ -36,6 +36,7 @@ type engine struct {
 	table  *session.Table
 	keeper *keeper.Keeper
 	issuer string // as a label
+	traces traces
 	logger atomic.Pointer[zap.Logger]
 
 	// bindings are the configurations that use the engine, the newest last:
@@ -118,7 +119,7 @@ func releaseEngine(key engineKey) error {
 }
 
 func newEngine(key engineKey, client *idp.Client, st store.Store) *engine {
-	e := &engine{storeKey: key.store, issuer: labelOf(key.issuer), table: session.NewTable(st, key.provider())}
+	e := &engine{storeKey: key.store, issuer: labelOf(key.issuer), traces: newTraces(), table: session.NewTable(st, key.provider())}
 	metrics.prepare(e.issuer)
 	e.logger.Store(zap.NewNop()) // until a configuration has started
 	e.keeper = keeper.New(client, keeper.Config{Table: e.table, Store: st, Polled: e.polled, Settled: e.settled})

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +23,6 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents/eventsconfig" // the global option
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
-	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 	"github.com/caddydevice/device-auth/caddydevice/internal/keeper"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
@@ -96,11 +94,7 @@ func TestEvents(t *testing.T) {
 	more := heard.reset()
 	r := startCaddy(t)
 	r.options = "events {\n on * device_auth_test\n }"
-	r.idp.Device = func(n int) idptest.Reply {
-		answer := idptest.Device(r.idp.Issuer, n)
-		answer["interval"] = 1
-		return idptest.JSON(http.StatusOK, answer)
-	}
+	r.idp.Device = everySecond(r.idp)
 	var want []string
 	for i := range 3 {
 		if err := r.load(fmt.Sprintf("clock_skew %ds", i+1)); err != nil {

@@ -140,11 +140,7 @@ func (r *running) get(path, key string) (int, map[string]any, string) {
 // after one that failed, and the identity provider is not asked for new codes.
 func TestReload(t *testing.T) {
 	r := startCaddy(t)
-	r.idp.Device = func(n int) idptest.Reply {
-		answer := idptest.Device(r.idp.Issuer, n)
-		answer["interval"] = 1
-		return idptest.JSON(http.StatusOK, answer)
-	}
+	r.idp.Device = everySecond(r.idp)
 	_, answer, _ := r.get("/", "")
 	signedIn, _ := answer["session"].(string)
 	r.idp.Approve("device-canary-1")
@@ -171,6 +167,16 @@ func TestReload(t *testing.T) {
 	r.idp.Approve("device-canary-2")
 	if status, _, body := r.get("/.device/wait?timeout=30", pending); status != http.StatusOK {
 		t.Errorf("the second sign-in, after the reloads: %d %s", status, body)
+	}
+}
+
+// everySecond answers device authorization requests so that polls may come
+// every second.
+func everySecond(p *idptest.Provider) func(int) idptest.Reply {
+	return func(n int) idptest.Reply {
+		answer := idptest.Device(p.Issuer, n)
+		answer["interval"] = 1
+		return idptest.JSON(http.StatusOK, answer)
 	}
 }
 

@@ -315,9 +315,10 @@ func TestIssuerThatIsNoText(t *testing.T) {
 		e.keeper.Close()
 		e.table.Close()
 	}()
-	e.polled(nil, idp.Pending, time.Second)
-	if n := scrape(t, "poll_duration_seconds", "issuer=https://idp.example/\uFFFD", "outcome=pending"); n != 1 {
-		t.Errorf("%v polls", n)
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(metrics.started)
+	if _, ok := sample(t, registry, "sign_ins_started_total", "issuer=https://idp.example/\uFFFD"); !ok {
+		t.Error("it is not counted")
 	}
 }
 

@@ -9,8 +9,11 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/keeper"
@@ -33,16 +36,36 @@ func authorizationOutcome(err error) string {
 	return "refused"
 }
 
-// authorize asks the identity provider for a code.
-func (h *Handler) authorize(r *http.Request, params []idp.Param) (idp.DeviceAuthorization, error) {
+// authorize asks the identity provider for a code; asked is the span of that.
+func (h *Handler) authorize(r *http.Request, params []idp.Param) (login idp.DeviceAuthorization, asked trace.SpanContext, err error) {
+	ctx, span := startSpan(r.Context(), authorizeSpan)
+	defer span.End()
 	begun := time.Now()
-	login, err := h.engine.keeper.Client().Authorize(r.Context(), params...)
-	metrics.authorizations.WithLabelValues(h.engine.issuer, authorizationOutcome(err)).Observe(time.Since(begun).Seconds())
-	return login, err
+	login, err = h.engine.keeper.Client().Authorize(ctx, params...)
+	outcome := authorizationOutcome(err)
+	metrics.authorizations.WithLabelValues(h.engine.issuer, outcome).Observe(time.Since(begun).Seconds())
+	span.SetAttributes(issuerAttribute.String(h.engine.issuer), outcomeAttribute.String(outcome))
+	return login, span.SpanContext(), err
 }
 
-// started tells of a new sign-in.
-func (h *Handler) started(r *http.Request, s *session.Session, site string) {
+// known tells whose request it is, in the access log and in its own span.
+func (h *Handler) known(r *http.Request, s *session.Session) {
+	ctx := r.Context()
+	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && h.accessLog {
+		extra.Set(zap.String("device_auth_session", s.ID().Short()))
+	}
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(sessionAttribute.String(s.ID().Short()))
+		h.engine.traces.goOn(s.ID(), span)
+	}
+}
+
+// started tells of a new sign-in, whose code was asked for in that span.
+func (h *Handler) started(r *http.Request, s *session.Session, site string, asked trace.SpanContext) {
+	if span := trace.SpanFromContext(r.Context()); span.IsRecording() {
+		h.engine.traces.begin(s.ID(), span, asked)
+	}
+	h.known(r, s)
 	h.logger.Info("sign-in started", zap.String("session", s.ID().Short()), zap.String("kind", string(s.Kind())), zap.String("site", site),
 		zap.String("client_ip", clientIP(r)))
 	metrics.started.WithLabelValues(h.engine.issuer).Inc()
@@ -57,12 +80,14 @@ func (h *Handler) reached(r *http.Request, which limit) {
 
 // claimed tells that a browser's session goes on under another id.
 func (h *Handler) claimed(s *session.Session, id session.ID) {
+	h.engine.traces.rename(s.ID(), id)
 	h.logger.Info("browser has its new key", zap.String("session", id.Short()), zap.String("before", s.ID().Short()))
 	h.engine.emitAbout(claimedEvent, s, map[string]any{"session": id.Short(), "before": s.ID().Short()})
 }
 
 // polled tells of one poll.
-func (e *engine) polled(_ *session.Session, outcome idp.Outcome, took time.Duration) {
+func (e *engine) polled(s *session.Session, outcome idp.Outcome, took time.Duration) {
+	e.traces.note(pollSpan, s.ID(), took, issuerAttribute.String(e.issuer), outcomeAttribute.String(outcome.String()))
 	metrics.polls.WithLabelValues(e.issuer, outcome.String()).Observe(took.Seconds())
 }
 
@@ -140,6 +165,7 @@ func (h *Handler) decided(d decision) { h.decision[d].Inc() }
 // refreshed tells of one token refresh. outcome is of a closed set; err, where
 // there is one, is for the log.
 func (e *engine) refreshed(s *session.Session, outcome string, took time.Duration, err error) {
+	e.traces.note(refreshSpan, s.ID(), took, issuerAttribute.String(e.issuer), outcomeAttribute.String(outcome))
 	metrics.refreshes.WithLabelValues(e.issuer, outcome).Observe(took.Seconds())
 	e.logRefreshed(s, outcome, err)
 	if who := s.Now().Identity; outcome == "refreshed" && who != nil {

@@ -86,6 +86,7 @@ func (h *Handler) identify(r *http.Request, cred credential) (*session.Session, 
 	case cred.source == fromCookie && s.Kind() == session.Terminal && isBrowser(r):
 		return nil, nil
 	}
+	h.known(r, s)
 	return s, nil
 }
 

@@ -75,7 +75,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 		return nil, key, false, h.limited(w, r, which, wait)
 	}
 	defer h.app.begun.Add(-1)
-	login, err := h.authorize(r, params)
+	login, asked, err := h.authorize(r, params)
 	if err != nil {
 		return nil, key, false, h.notStarted(w, r, err)
 	}
@@ -87,7 +87,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 		return nil, key, false, h.fault(w, r, "keeping a new session", err)
 	}
 	h.engine.keeper.Add(s, h.accept)
-	h.started(r, s, site)
+	h.started(r, s, site, asked)
 	return s, key, true, nil
 }
 
