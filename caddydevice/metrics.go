@@ -11,7 +11,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/page"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
 // The labels. All have few values: an issuer is one that is configured, the
@@ -100,10 +102,20 @@ func (m *collectors) register(registry *prometheus.Registry) error {
 // UTF-8.
 func labelOf(issuer string) string { return strings.ToValidUTF8(issuer, "\uFFFD") }
 
-// prepare makes an issuer's counters, so that they begin at zero and not where
-// something is first counted.
+// endReasons are those of sessions that somebody was signed in with.
+var endReasons = []session.Reason{session.TokenExpired, session.IdleTooLong, session.LifetimeOver, session.SignedOut, session.Replaced}
+
+// prepare makes an issuer's series, so that they begin at zero and not where
+// something is first counted. Of histograms it is the one that is as it should
+// be.
 func (m *collectors) prepare(issuer string) {
 	m.started.WithLabelValues(issuer)
+	m.authorizations.WithLabelValues(issuer, "ok")
+	m.polls.WithLabelValues(issuer, idp.Pending.String())
+	m.refreshes.WithLabelValues(issuer, "refreshed")
+	for _, reason := range endReasons {
+		m.sessionsEnded.WithLabelValues(issuer, string(reason))
+	}
 	for _, row := range signInEnds {
 		m.ended.WithLabelValues(issuer, row.outcome)
 	}

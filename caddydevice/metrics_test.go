@@ -346,8 +346,12 @@ func TestMetricsOverReloads(t *testing.T) {
 		if n, ok := sample(t, registry, "sign_ins_pending", issuer); !ok || n != float64(i+1) {
 			t.Errorf("after %d reloads %v sign-ins are under way", i, n)
 		}
-		if n, ok := sample(t, registry, "sign_ins_ended_total", issuer, "outcome=approved"); !ok || n != 0 {
-			t.Errorf("after %d reloads: approved %v, %t: it does not begin at 0", i, n, ok)
+		for name, label := range map[string]string{
+			"sign_ins_ended_total": "outcome=approved", "limited_total": "limit=all", "sessions_ended_total": "reason=idle", "refresh_duration_seconds": "outcome=refreshed",
+		} {
+			if n, ok := sample(t, registry, name, issuer, label); !ok || n != 0 {
+				t.Errorf("after %d reloads %s is %v, %t: it does not begin at 0", i, name, n, ok)
+			}
 		}
 		if err := r.load(fmt.Sprintf("clock_skew %ds", i+1)); err != nil {
 			t.Fatal(err)
