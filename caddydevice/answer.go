@@ -134,6 +134,9 @@ func (h *Handler) instructions(r *http.Request, s *session.Session, snap *sessio
 		},
 		To: to, Reload: l.login(to, 1), ReloadAfter: pageReload,
 	}
+	if s.IsAway() {
+		a.Detail = "away"
+	}
 	if key != (session.Key{}) && s.Kind() == session.Terminal {
 		a.Login.Session = key.Reveal()
 		a.Login.Command = h.command(r, l, to, key)

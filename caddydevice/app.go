@@ -183,7 +183,7 @@ func (a *App) Start() error {
 		b.bind(binding{app: a, cfg: b.provider.Config, client: b.client, logger: a.logger})
 		a.logger.Info("gate is ready",
 			zap.String("issuer", key.issuer), zap.String("client_id", key.clientID), zap.String("store", key.store),
-			zap.String("session_ends", "with the identity provider's token: refresh is not supported yet"))
+			zap.String("session_ends", "where the identity provider gives no refresh token, with its access token; else it is refreshed"))
 	}
 	for _, gate := range a.open {
 		gate.log(a.logger)

@@ -145,7 +145,9 @@ func (b *beside) approved(signIn string, headers ...map[string]string) string {
 		return true
 	})
 	claims := map[string]any{"sub": "sub-alice", "preferred_username": "alice"}
-	err := s.Activate(b.t.Context(), session.Identity{Issuer: b.idp.Issuer, Subject: "sub-alice", Claims: claims, Since: time.Now()}, time.Now().Add(time.Hour))
+	err := s.Activate(b.t.Context(), session.Identity{
+		Issuer: b.idp.Issuer, Subject: "sub-alice", Claims: claims, Since: time.Now(), TokensUntil: time.Now().Add(time.Hour),
+	})
 	if err != nil {
 		b.t.Fatal(err)
 	}

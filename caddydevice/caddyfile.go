@@ -64,6 +64,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			device_authorization <url>
 //			token                <url>
 //			jwks                 <url>
+//			revocation           <url>
 //		}
 //		scopes        <scope...>             # openid, and profile, email, offline_access where listed
 //		param         <name> <value>         # none; one line each, placeholders of the request allowed

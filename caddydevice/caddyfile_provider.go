@@ -41,8 +41,9 @@ var endpointsBlock = block[*Endpoints]{
 		"device_authorization": urlLine("device_authorization https://idp.example.com/device", func(e *Endpoints) *string { return &e.DeviceAuthorization }),
 		"token":                urlLine("token https://idp.example.com/token", func(e *Endpoints) *string { return &e.Token }),
 		"jwks":                 urlLine("jwks https://idp.example.com/jwks", func(e *Endpoints) *string { return &e.JWKS }),
+		"revocation":           urlLine("revocation https://idp.example.com/revoke", func(e *Endpoints) *string { return &e.Revocation }),
 	},
-	later: []string{"userinfo", "revocation"},
+	later: []string{"userinfo"},
 }
 
 func init() {

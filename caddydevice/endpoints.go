@@ -22,6 +22,10 @@ const (
 	formTimeout = 10 * time.Second
 )
 
+// backchannelLogout is the one path whose caller is the identity provider:
+// credentials mean nothing there.
+const backchannelLogout = "backchannel-logout"
+
 // endpoints are the reserved paths by name and method.
 var endpoints = map[string]map[string]func(*Handler, http.ResponseWriter, *http.Request) error{
 	"login":   {http.MethodGet: (*Handler).getLogin, http.MethodPost: (*Handler).postLogin},
@@ -29,6 +33,8 @@ var endpoints = map[string]map[string]func(*Handler, http.ResponseWriter, *http.
 	"qr.svg":  {http.MethodGet: (*Handler).getQR, http.MethodHead: (*Handler).getQR},
 	"session": {http.MethodGet: (*Handler).getSession, http.MethodHead: (*Handler).getSession},
 	"logout":  {http.MethodPost: (*Handler).postLogout},
+
+	backchannelLogout: {http.MethodPost: (*Handler).postBackchannelLogout},
 }
 
 // serveReserved answers a reserved path. Nothing there reaches the upstream.
@@ -59,7 +65,7 @@ func (h *Handler) serveReserved(w http.ResponseWriter, r *http.Request, name str
 	if h.hosts.siteOf(r) == "" {
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "host"})
 	}
-	if cred := h.credentialOf(r); cred.source == fromToken {
+	if cred := h.credentialOf(r); cred.source == fromToken && name != backchannelLogout {
 		who, done, err := h.bearerOf(w, r, cred.token)
 		if done {
 			return err
@@ -221,7 +227,7 @@ func (h *Handler) getSession(w http.ResponseWriter, r *http.Request) error {
 	case done:
 		return err
 	case s == nil:
-		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required, Button: true, To: "/"})
+		return h.answer(w, r, http.StatusUnauthorized, h.nobodyIn(r))
 	}
 	snap := s.Now()
 	switch {
@@ -240,6 +246,21 @@ func (h *Handler) getSession(w http.ResponseWriter, r *http.Request) error {
 		return h.refuseBearer(w, r, snap, "")
 	}
 	return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: "/"})
+}
+
+// signedOut is the query by which a browser comes from its sign-out.
+const signedOut = "signed_out"
+
+// nobodyIn is the answer of who is signed in where nobody is. A person who has
+// just signed out here may be signed in at the identity provider still, and can
+// go there (OpenID Connect RP-Initiated Logout 1.0).
+func (h *Handler) nobodyIn(r *http.Request) *page.Answer {
+	a := &page.Answer{Status: page.Required, Button: true, To: "/"}
+	if r.URL.Query().Has(signedOut) {
+		a.Status, a.Detail = page.Ended, string(session.SignedOut)
+		a.EndSession = h.engine.keeper.Client().EndSessionURL()
+	}
+	return a
 }
 
 // toolFormats are the forms in which tools read a credential: a line of
@@ -278,7 +299,7 @@ func (h *Handler) postLogout(w http.ResponseWriter, r *http.Request) error {
 		h.cookie.clear(w)
 	}
 	if page.Negotiate(r.Header["Accept"]) == page.HTML {
-		return h.redirect(w, h.linksFor(r).path+"/session")
+		return h.redirect(w, h.linksFor(r).path+"/session?"+signedOut)
 	}
 	h.decided(answered)
 	page.SecurityHeaders(w.Header())

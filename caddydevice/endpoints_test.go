@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,7 +117,7 @@ func TestLogout(t *testing.T) {
 	g := newGate(t, nil)
 	key := g.kiosk()
 	resp := g.do(request{method: "POST", target: "/.device/logout", header: with(g.cookieOf(browserHeaders, key), "Sec-Fetch-Site", "same-origin")})
-	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/.device/session" || !strings.Contains(resp.Header.Get("Set-Cookie"), "Max-Age=0") {
+	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/.device/session?signed_out" || !strings.Contains(resp.Header.Get("Set-Cookie"), "Max-Age=0") {
 		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
 	}
 	resp = g.do(request{target: "/", header: g.cookieOf(fetchHeaders, key)})
@@ -152,12 +153,14 @@ func TestWaitHears(t *testing.T) {
 	g := newGate(t, nil)
 	key := terminalPending(g)
 	s := g.session(key)
-	go func() {
+	var approval sync.WaitGroup
+	defer approval.Wait()
+	approval.Go(func() {
 		for !s.Watched(0) {
 			time.Sleep(time.Millisecond)
 		}
 		g.approve(key, nil)
-	}()
+	})
 	start := time.Now()
 	resp := g.do(request{target: "/.device/wait?timeout=60", header: with(bearer(key), "Accept", "application/json")})
 	if resp.StatusCode != http.StatusOK || time.Since(start) > 10*time.Second {
@@ -191,12 +194,14 @@ func TestStreamEndsWithTheOutcome(t *testing.T) {
 	g := newGate(t, nil)
 	key := terminalPending(g)
 	s := g.session(key)
-	go func() {
+	var approval sync.WaitGroup
+	defer approval.Wait()
+	approval.Go(func() {
 		for !s.Watched(0) {
 			time.Sleep(time.Millisecond)
 		}
 		g.approve(key, nil)
-	}()
+	})
 	g.do(request{target: "/.device/login?to=/report", header: bearer(key)})
 	for _, words := range []string{"enter the code", "Signed in as alice.", "curl -H 'Authorization: Bearer " + key + "' 'https://api.example.com/report'"} {
 		if !strings.Contains(g.body, words) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -33,6 +34,7 @@ type engineKey struct{ store, issuer, clientID string }
 func (k engineKey) provider() string { return k.issuer + " " + k.clientID }
 
 type engine struct {
+	store  store.Store
 	table  *session.Table
 	keeper *keeper.Keeper
 	issuer string // as a label
@@ -49,6 +51,7 @@ type engine struct {
 	// resting is until when the identity provider asked to be left alone,
 	// Unix nanoseconds.
 	resting atomic.Int64
+	trouble *rate.Sometimes // how often the log tells of it
 }
 
 // binding is what of a configuration can change without a new engine.
@@ -119,10 +122,13 @@ func releaseEngine(key engineKey) error {
 }
 
 func newEngine(key engineKey, client *idp.Client, st store.Store) *engine {
-	e := &engine{storeKey: key.store, issuer: labelOf(key.issuer), traces: newTraces(), table: session.NewTable(st, key.provider())}
+	e := &engine{storeKey: key.store, issuer: labelOf(key.issuer), traces: newTraces(), store: st, table: session.NewTable(st, key.provider())}
 	metrics.prepare(e.issuer)
 	e.logger.Store(zap.NewNop()) // until a configuration has started
-	e.keeper = keeper.New(client, keeper.Config{Table: e.table, Store: st, Polled: e.polled, Settled: e.settled})
+	e.trouble = &rate.Sometimes{First: 3, Interval: troubleEvery}
+	e.keeper = keeper.New(client, keeper.Config{
+		Table: e.table, Store: st, Polled: e.polled, Settled: e.settled, Refreshed: e.refreshed, Ended: e.ended, Revoked: e.revoked,
+	})
 	return e
 }
 

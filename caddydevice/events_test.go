@@ -149,15 +149,13 @@ func TestEventOfEach(t *testing.T) {
 			g.engine.settled(s, keeper.Result{})
 		}, endedEvent, "reason="},
 		{"refreshed", true, func(g *gate, s *session.Session, _ string) {
-			g.engine.refreshed(s, "refreshed", time.Second, nil)
+			g.engine.refreshed(s, keeper.Refresh{Outcome: "refreshed", Took: time.Second})
 		}, refreshedEvent, "subject=sub-alice"},
 		{"not refreshed yet", true, func(g *gate, s *session.Session, _ string) {
-			g.engine.refreshed(s, "failed", time.Second, errors.New("why"))
+			g.engine.refreshed(s, keeper.Refresh{Outcome: "failed", Took: time.Second, Err: errors.New("why")})
 		}, "", ""},
-		{"ended", true, func(g *gate, s *session.Session, key string) {
-			was := s.Now()
+		{"ended", true, func(g *gate, _ *session.Session, key string) {
 			g.end(key, session.Ended, session.IdleTooLong)
-			g.engine.ended(s, was, s.Now())
 		}, endedEvent, "reason=idle subject=sub-alice"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -33,7 +33,16 @@ func init() {
 // and sends it as `Authorization: Bearer`; a browser has it in a cookie.
 //
 // Paths below `path_prefix` are the gateway's own: login, wait, qr.svg,
-// session and logout.
+// session, logout, and backchannel-logout for the identity provider.
+//
+// The identity provider's tokens are refreshed before they run out, also while
+// nobody asks for anything. What it says then counts: an account that is gone
+// ends the session, a role that is gone is missing from the claims. A request
+// past the tokens' life waits for the refresh, at most `idp_timeout`; else it
+// gets 503. A session ends with its sign-out, there or here, when it was not
+// used for `session` `idle`, at the age of `session` `lifetime`, and, where
+// there is no refresh token, with its tokens. Whatever is open of it then, like
+// a WebSocket, is closed.
 //
 // A request passes once it is known who it is from and `require` holds. Where
 // `bearer` is set, a client may also bring an access token of its own.

@@ -239,13 +239,21 @@ func (g *gate) session(key string) *session.Session {
 // approve signs a session's client in.
 func (g *gate) approve(key string, claims map[string]any) {
 	g.t.Helper()
+	g.approveWith(key, claims, func(*session.Identity) {})
+}
+
+// approveWith is approve with a change to who that is.
+func (g *gate) approveWith(key string, claims map[string]any, change func(*session.Identity)) {
+	g.t.Helper()
 	all := map[string]any{"sub": "sub-alice", "preferred_username": "alice", "groups": []any{"staff", "admins"}}
 	maps.Copy(all, claims)
-	err := g.session(key).Activate(g.t.Context(), session.Identity{
+	id := session.Identity{
 		Issuer: g.resolved.Issuer, Subject: "sub-alice", Claims: all, Since: time.Now(),
 		AccessToken: "access-canary", RefreshToken: "refresh-canary", IDToken: "id-canary",
-	}, time.Now().Add(time.Hour))
-	if err != nil {
+		Asked: time.Now(), TokensSince: time.Now(), TokensUntil: time.Now().Add(time.Hour),
+	}
+	change(&id)
+	if err := g.session(key).Activate(g.t.Context(), id); err != nil {
 		g.t.Fatal(err)
 	}
 }

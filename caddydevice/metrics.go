@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
+	"github.com/caddydevice/device-auth/caddydevice/internal/keeper"
 	"github.com/caddydevice/device-auth/caddydevice/internal/page"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
@@ -37,6 +38,7 @@ type collectors struct {
 	limited       *prometheus.CounterVec
 	requests      *prometheus.CounterVec
 	sessionsEnded *prometheus.CounterVec
+	revocations   *prometheus.CounterVec
 	eventsDropped prometheus.Counter
 	waits         prometheus.Gauge
 
@@ -60,6 +62,7 @@ func newMetrics() *collectors {
 		limited:       newCounters("limited_total", "Sign-ins and waits that were refused because a limit was reached.", issuerLabel, limitLabel),
 		requests:      newCounters("requests_total", "Requests by what the gate decided. Each gate on a request's way counts it.", issuerLabel, decisionLabel),
 		sessionsEnded: newCounters("sessions_ended_total", "Sessions of signed-in clients that came to an end, by why.", issuerLabel, reasonLabel),
+		revocations:   newCounters("revocations_total", "Tokens that were to be revoked at the identity provider, by what came of it.", issuerLabel, outcomeLabel),
 		eventsDropped: prometheus.NewCounter(prometheus.CounterOpts(options("events_dropped_total", "Events that were not emitted because their handlers are too slow."))),
 		waits:         prometheus.NewGauge(prometheus.GaugeOpts(options("waits_open", "Streams, waits and held requests that are open."))),
 
@@ -86,7 +89,7 @@ func newHistograms(name, help string, buckets []float64, labels ...string) *prom
 // register gives the metrics to a configuration's registry.
 func (m *collectors) register(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
-		m.started, m.ended, m.limited, m.requests, m.sessionsEnded, m.eventsDropped, m.waits,
+		m.started, m.ended, m.limited, m.requests, m.sessionsEnded, m.revocations, m.eventsDropped, m.waits,
 		m.authorizations, m.polls, m.refreshes, m.storeCalls,
 		engineGauges{},
 	} {
@@ -102,8 +105,17 @@ func (m *collectors) register(registry *prometheus.Registry) error {
 // UTF-8.
 func labelOf(issuer string) string { return strings.ToValidUTF8(issuer, "\uFFFD") }
 
+// What became of tokens that were to be revoked.
+const (
+	revokedOutcome    = "revoked"
+	notRevokedOutcome = "failed"
+)
+
 // endReasons are those of sessions that somebody was signed in with.
-var endReasons = []session.Reason{session.TokenExpired, session.IdleTooLong, session.LifetimeOver, session.SignedOut, session.Replaced}
+var endReasons = []session.Reason{
+	session.TokenExpired, session.Refused, session.RefreshLost, session.OtherIdentity, session.BadTokens, session.LoggedOut,
+	session.Revoked, session.IdleTooLong, session.LifetimeOver, session.SignedOut,
+}
 
 // prepare makes an issuer's series, so that they begin at zero and not where
 // something is first counted. Of histograms it is the one that is as it should
@@ -112,7 +124,10 @@ func (m *collectors) prepare(issuer string) {
 	m.started.WithLabelValues(issuer)
 	m.authorizations.WithLabelValues(issuer, "ok")
 	m.polls.WithLabelValues(issuer, idp.Pending.String())
-	m.refreshes.WithLabelValues(issuer, "refreshed")
+	m.refreshes.WithLabelValues(issuer, keeper.Refreshed)
+	for _, outcome := range []string{revokedOutcome, notRevokedOutcome} {
+		m.revocations.WithLabelValues(issuer, outcome)
+	}
 	for _, reason := range endReasons {
 		m.sessionsEnded.WithLabelValues(issuer, string(reason))
 	}

@@ -73,6 +73,13 @@ func (m measuredStore) Find(ctx context.Context, index store.Index) ([]string, e
 	return ids, err
 }
 
+func (m measuredStore) List(ctx context.Context, after string, limit int) ([]store.Record, error) {
+	begun := time.Now()
+	records, err := m.Store.List(ctx, after, limit)
+	noteStoreCall("list", begun, err)
+	return records, err
+}
+
 func (m measuredStore) Mark(ctx context.Context, index store.Index, life time.Duration) error {
 	begun := time.Now()
 	err := m.Store.Mark(ctx, index, life)
@@ -80,11 +87,11 @@ func (m measuredStore) Mark(ctx context.Context, index store.Index, life time.Du
 	return err
 }
 
-func (m measuredStore) Marked(ctx context.Context, index store.Index) (bool, error) {
+func (m measuredStore) Marked(ctx context.Context, index store.Index) (time.Time, error) {
 	begun := time.Now()
-	marked, err := m.Store.Marked(ctx, index)
+	at, err := m.Store.Marked(ctx, index)
 	noteStoreCall("marked", begun, err)
-	return marked, err
+	return at, err
 }
 
 func (m measuredStore) Lease(ctx context.Context, name, holder string, life time.Duration) (bool, error) {

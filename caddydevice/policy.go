@@ -24,6 +24,7 @@ import (
 type guest struct {
 	*session.Identity
 	source source
+	open   *openRequest // nil for a client's own token
 }
 
 // forbid answers 403. What was lacking is for the log: to the client it would

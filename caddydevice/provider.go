@@ -53,8 +53,8 @@ type Provider struct {
 	// which is none without a secret, else what the identity provider lists.
 	ClientAuth string `json:"client_auth,omitempty"`
 
-	// Endpoints in place of those that discovery tells. With all three, and
-	// without discovery, nothing is discovered: then auto means basic for
+	// Endpoints in place of those that discovery tells. With the first three,
+	// and without discovery, nothing is discovered: then auto means basic for
 	// client_auth and off for pkce, and the default of scopes is openid alone.
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
 
@@ -93,6 +93,10 @@ type Endpoints struct {
 	// Where the keys are that ID tokens are signed with. Default: what
 	// discovery tells.
 	JWKS string `json:"jwks,omitempty"`
+
+	// Where tokens are revoked when a session ends (RFC 7009). Default: what
+	// discovery tells; where that tells none, none are revoked.
+	Revocation string `json:"revocation,omitempty"`
 }
 
 // switches are the values of complete_uri.
@@ -123,6 +127,7 @@ func (p *Provider) resolve() (resolvedProvider, error) {
 				DeviceAuthorization: r.text("endpoints device_authorization", e.DeviceAuthorization),
 				Token:               r.text("endpoints token", e.Token),
 				JWKS:                r.text("endpoints jwks", e.JWKS),
+				Revocation:          r.text("endpoints revocation", e.Revocation),
 			},
 			PKCE: r.text("pkce", p.PKCE), NoCompleteURI: p.CompleteURI == "off",
 			Timeout: time.Duration(p.IdPTimeout),

@@ -11,7 +11,6 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -98,7 +97,7 @@ func (e *engine) settled(s *session.Session, r keeper.Result) {
 	if r.Outcome == idp.Transient && snap.State != session.Ended && snap.State != session.Pending {
 		return // another node has decided it, and tells
 	}
-	end := endOf(snap)
+	end := signInEndOf(snap)
 	metrics.ended.WithLabelValues(e.issuer, end.outcome).Inc()
 	if snap.Identity != nil {
 		e.emitAbout(end.event, s, map[string]any{"subject": snap.Identity.Subject})
@@ -131,7 +130,7 @@ type signInEnd struct {
 	outcome, event string
 }
 
-func endOf(snap *session.Snapshot) signInEnd {
+func signInEndOf(snap *session.Snapshot) signInEnd {
 	for _, end := range signInEnds {
 		if end.state == snap.State && (end.reason == snap.Reason || end.reason == "") {
 			return end
@@ -157,46 +156,57 @@ func (e *engine) logSettled(s *session.Session, snap *session.Snapshot, r keeper
 		fields = append(fields, zap.Error(r.Err))
 	}
 	logger.Info("sign-in ended", fields...)
+	if snap.State == session.Active && snap.Identity.RefreshToken == "" {
+		e.trouble.Do(func() {
+			logger.Warn("the identity provider gave no refresh token, so the session ends with its access token: let this client have refresh tokens there, or ask for the scope that brings them, often offline_access",
+				zap.Time("until", snap.Expires))
+		})
+	}
 }
 
-// decided counts what was decided about a request.
-func (h *Handler) decided(d decision) { h.decision[d].Inc() }
-
-// refreshed tells of one token refresh. outcome is of a closed set; err, where
-// there is one, is for the log.
-func (e *engine) refreshed(s *session.Session, outcome string, took time.Duration, err error) {
-	e.traces.note(refreshSpan, s.ID(), took, issuerAttribute.String(e.issuer), outcomeAttribute.String(outcome))
-	metrics.refreshes.WithLabelValues(e.issuer, outcome).Observe(took.Seconds())
-	e.logRefreshed(s, outcome, err)
-	if who := s.Now().Identity; outcome == "refreshed" && who != nil {
+// refreshed tells of one try to refresh a session.
+func (e *engine) refreshed(s *session.Session, r keeper.Refresh) {
+	e.logRefreshed(s, r)
+	if r.Outcome != keeper.RefreshBusy {
+		e.traces.note(refreshSpan, s.ID(), r.Took, issuerAttribute.String(e.issuer), outcomeAttribute.String(r.Outcome))
+	}
+	metrics.refreshes.WithLabelValues(e.issuer, r.Outcome).Observe(r.Took.Seconds())
+	if who := s.Now().Identity; r.Outcome == keeper.Refreshed && who != nil {
 		e.emitAbout(refreshedEvent, s, map[string]any{"subject": who.Subject})
 	}
 }
 
-func (e *engine) logRefreshed(s *session.Session, outcome string, err error) {
-	level, known := refreshLevels[outcome]
-	if !known {
-		level = zap.InfoLevel // the session is over, which its end says again
-	}
-	if c := e.logger.Load().Check(level, "tokens refreshed"); c != nil {
-		c.Write(zap.String("session", s.ID().Short()), zap.String("outcome", outcome), zap.Error(err))
+func (e *engine) logRefreshed(s *session.Session, r keeper.Refresh) {
+	logger := e.logger.Load().With(zap.String("session", s.ID().Short()), zap.String("outcome", r.Outcome))
+	switch r.Outcome {
+	case keeper.Refreshed, keeper.RefreshBusy:
+		logger.Debug("session refreshed", zap.Duration("took", r.Took))
+	case keeper.RefreshFailed, keeper.RefreshNotRecorded:
+		e.trouble.Do(func() { logger.Warn("a session cannot be refreshed; it is tried again", zap.Error(r.Err)) })
+	default:
+		logger.Warn("a session was not refreshed, and has ended", zap.Error(r.Err))
 	}
 }
 
-// refreshLevels are the levels at which a refresh is logged.
-var refreshLevels = map[string]zapcore.Level{"refreshed": zap.DebugLevel, "busy": zap.DebugLevel, "failed": zap.WarnLevel}
-
-// ended tells that the session of a signed-in client is over. One that the
-// claim has replaced is not: it goes on under the browser's new key.
+// ended tells that the session of a signed-in client is over.
 func (e *engine) ended(s *session.Session, was, now *session.Snapshot) {
-	if now.State == session.Superseded {
-		return
-	}
 	e.logger.Load().Info("session ended", zap.String("session", s.ID().Short()), zap.String("reason", string(now.Reason)),
-		zap.String("sub", was.Identity.Subject), zap.Duration("after", time.Since(s.Created())))
+		zap.String("sub", was.Identity.Subject), zap.Duration("after", time.Since(was.Identity.Since)))
 	metrics.sessionsEnded.WithLabelValues(e.issuer, string(now.Reason)).Inc()
 	e.emitAbout(endedEvent, s, map[string]any{"subject": was.Identity.Subject, "reason": string(now.Reason)})
 }
 
-// what the keeper will tell of once it refreshes
-var _ = []any{(*engine).refreshed, (*engine).ended}
+// revoked tells of tokens that were revoked, or could not be.
+func (e *engine) revoked(err error) {
+	outcome := revokedOutcome
+	if err != nil {
+		outcome = notRevokedOutcome
+		e.trouble.Do(func() {
+			e.logger.Load().Warn("tokens could not be revoked: they run out by themselves", zap.Error(err))
+		})
+	}
+	metrics.revocations.WithLabelValues(e.issuer, outcome).Inc()
+}
+
+// decided counts what was decided about a request.
+func (h *Handler) decided(d decision) { h.decision[d].Inc() }

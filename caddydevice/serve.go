@@ -55,7 +55,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		if done {
 			return err
 		}
-		return h.admit(w, r, next, guest{who, fromToken})
+		return h.admit(w, r, next, guest{Identity: who, source: fromToken})
 	}
 	s, err := h.identify(r, cred)
 	if err != nil {
@@ -120,8 +120,7 @@ func (h *Handler) decideSession(w http.ResponseWriter, r *http.Request, next cad
 		if cred.source == fromCookie && !h.origins.fromHere(r) {
 			return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "cross_origin"})
 		}
-		s.Use()
-		return h.admit(w, r, next, guest{snap.Identity, cred.source})
+		return h.letIn(w, r, next, cred, s)
 	case snap.State == session.Superseded:
 		return h.superseded(w, r, arrivedURI(r), 0)
 	case cred.source == fromBearer:
@@ -162,6 +161,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	if !h.mayUse(r, g) {
 		return h.forbid(w, r, g, "methods", zap.Strings("session_methods", h.Session.Methods))
+	}
+	if g.open != nil {
+		g.open.passed(h)
 	}
 	return h.forward(w, r, next, g)
 }

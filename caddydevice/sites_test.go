@@ -85,7 +85,7 @@ var otherSettings = map[string]any{
 	"discovery":     "https://idp.example.com/d",
 	"client_secret": "canary",
 	"client_auth":   "none",
-	"endpoints":     map[string]any{"token": "https://idp.example.com/t"},
+	"endpoints":     map[string]any{"revocation": "https://idp.example.com/r"},
 	"scopes":        []string{"openid"},
 	"param":         map[string]any{"audience": []string{"x"}},
 	"pkce":          "off",

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	"github.com/caddydevice/device-auth/caddydevice/internal/keeper"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
@@ -93,7 +94,7 @@ func TestTraceOfSignIn(t *testing.T) {
 		t.Error("the device authorization request is not in the client's trace")
 	}
 	g.engine.polled(s, idp.Approved, 3*time.Second)
-	g.engine.refreshed(s, "refreshed", 2*time.Second, nil)
+	g.engine.refreshed(s, keeper.Refresh{Outcome: "refreshed", Took: 2 * time.Second})
 	for name, row := range map[string]struct {
 		outcome string
 		took    time.Duration
@@ -133,7 +134,7 @@ func TestTraceGoesOn(t *testing.T) {
 	}
 	_, first := spans.doTraced(g, request{target: "/hello", header: bearer(key)})
 	spans.doTraced(g, request{target: "/hello", header: bearer(key)})
-	g.engine.refreshed(s, "refreshed", time.Second, nil)
+	g.engine.refreshed(s, keeper.Refresh{Outcome: "refreshed", Took: time.Second})
 	if links := spans.only(t, refreshSpan).Links; len(links) != 1 || links[0].SpanContext.SpanID() != first.SpanContext.SpanID() {
 		t.Errorf("linked to %v, want the first request", links)
 	}
@@ -145,7 +146,7 @@ func TestTraceGoesOn(t *testing.T) {
 	g.approve(old, nil)
 	resp, _ = spans.doTraced(g, request{target: "/hello", header: g.cookieOf(browserHeaders, old)})
 	fresh := g.session(g.setCookie(resp))
-	g.engine.refreshed(fresh, "refreshed", time.Second, nil)
+	g.engine.refreshed(fresh, keeper.Refresh{Outcome: "refreshed", Took: time.Second})
 	refresh := spans.only(t, refreshSpan)
 	if len(refresh.Links) != 1 || refresh.Links[0].SpanContext.SpanID() != spans.only(t, authorizeSpan).SpanContext.SpanID() {
 		t.Errorf("linked to %v, want where the sign-in began", refresh.Links)

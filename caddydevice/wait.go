@@ -127,7 +127,7 @@ type waiting struct {
 	timeout time.Duration
 	// progress, where given, is called now and then; it ends the wait by
 	// returning false.
-	progress func(*session.Snapshot) bool
+	progress func(*session.Session) bool
 	// throughReload: not even a new configuration ends the wait.
 	throughReload bool
 }
@@ -151,7 +151,7 @@ func (h *Handler) await(r *http.Request, s *session.Session, wait waiting) *sess
 			s = h.newest(r, s)
 		case <-tick.C:
 			s = h.newest(r, s)
-			if wait.progress != nil && !wait.progress(s.Now()) {
+			if wait.progress != nil && !wait.progress(s) {
 				return s
 			}
 		case <-deadline.C:
@@ -193,12 +193,13 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Sess
 	if a.BeginText(w) != nil || flush() != nil {
 		return nil // nobody is left to read
 	}
-	s = h.await(r, s, waiting{timeout: time.Hour, progress: func(snap *session.Snapshot) bool {
+	s = h.await(r, s, waiting{timeout: time.Hour, progress: func(s *session.Session) bool {
+		snap := s.Now()
 		if snap.Login == nil {
 			return true
 		}
-		line := (&page.Login{Expires: snap.Expires}).ProgressLine()
-		_, err := io.WriteString(w, line)
+		line := (&page.Login{Expires: snap.Expires}).ProgressLine(s.IsAway())
+		_, err := io.WriteString(w, line) //nolint:gosec // G705: it is text/plain with nosniff
 		return err == nil && flush() == nil
 	}})
 	if r.Context().Err() != nil {

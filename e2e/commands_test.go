@@ -48,7 +48,7 @@ func TestCommandsNameTheModule(t *testing.T) {
 	home := t.TempDir()
 	modules := runCaddy(t, home, "list-modules")
 	listed := strings.Fields(modules.out)
-	for _, id := range []string{"http.handlers.device_auth", "device_auth", "device_auth.stores.bolt", "device_auth.stores.memory"} {
+	for _, id := range []string{"http.handlers.device_auth", "device_auth", "device_auth.stores.bolt", "device_auth.stores.memory", "admin.api.device_auth"} {
 		if modules.code != 0 || !slices.Contains(listed, id) {
 			t.Errorf("list-modules ends with %d and does not list %s", modules.code, id)
 		}
@@ -57,9 +57,16 @@ func TestCommandsNameTheModule(t *testing.T) {
 	if info.code != 0 || !slices.Contains(strings.Fields(info.out), "github.com/caddydevice/device-auth") {
 		t.Errorf("build-info ends with %d and does not name the module", info.code)
 	}
-	// design §9 has it; until it is built, Caddy says that it knows of none
-	if got := runCaddy(t, home, "device-auth"); got.code == 0 || !strings.Contains(got.errs, "unknown command") {
-		t.Errorf("device-auth: %+v", got)
+	for _, row := range []struct{ command, words string }{
+		{"", "device-auth"},
+		{"device-auth", "sessions"},
+		{"device-auth sessions list", "caddy device-auth sessions list --state active"},
+		{"device-auth sessions end", "caddy device-auth sessions end --subject alice"},
+	} {
+		got := runCaddy(t, home, append(strings.Fields(row.command), "--help")...)
+		if got.code != 0 || !strings.Contains(got.out, row.words) {
+			t.Errorf("%s --help: %+v", row.command, got)
+		}
 	}
 }
 

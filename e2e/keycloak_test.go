@@ -37,6 +37,7 @@ func TestKeycloak(t *testing.T) {
 			"roles and groups":   keycloakRoles,
 			"wrong account":      keycloakWrongAccount,
 			"clients' tokens":    keycloakPythonCLI,
+			"refreshes and ends": keycloakLife,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

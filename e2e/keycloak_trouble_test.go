@@ -87,7 +87,7 @@ func (s *keycloakStage) delayPolls(t *testing.T, signIns map[string]answer) {
 		codes[c.hash] = &held{until: c.answered.Add(keycloakForgets + time.Second)}
 	}
 	s.rec.Rewrite(func(r *http.Request) (int, []byte, bool) {
-		h := codes[record.HashDeviceCode(r.PostForm.Get("device_code"))]
+		h := codes[record.Hash(r.PostForm.Get("device_code"))]
 		if h == nil || h.n.Add(1) < 2 {
 			return 0, nil, false
 		}

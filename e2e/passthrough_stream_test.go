@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -45,19 +46,11 @@ func (p *passage) webSocket(t *testing.T) {
 		{"nobody", http.Header{}, 401},
 		{"nobody's page", http.Header{"Origin": {own}}, 401},
 	}
-	for version, open := range map[string]func(*testing.T, http.Header) (int, io.ReadWriteCloser){
-		"HTTP/1.1": p.upgrade,
-		"HTTP/2.0": func(t *testing.T, h http.Header) (int, io.ReadWriteCloser) {
-			return p.extendedConnect(t, "HTTP/2.0", h)
-		},
-		"HTTP/3.0": func(t *testing.T, h http.Header) (int, io.ReadWriteCloser) {
-			return p.extendedConnect(t, "HTTP/3.0", h)
-		},
-	} {
+	for version := range p.clients {
 		for _, row := range rows {
 			t.Run(version+", "+row.name, func(t *testing.T) {
 				before, starts := opened.Load(), len(p.rec.Starts())
-				status, stream := open(t, row.header)
+				status, stream := p.openSocket(t, version, row.header)
 				defer stream.Close()
 				if status != row.status {
 					t.Fatalf("status %d, want %d", status, row.status)
@@ -90,19 +83,34 @@ func wantEcho(t *testing.T, stream io.ReadWriter) {
 	}
 }
 
-// upgrade asks for a WebSocket as RFC 6455 has it.
+// openSocket asks for a WebSocket.
+func (p *passage) openSocket(t *testing.T, version string, h http.Header) (int, io.ReadWriteCloser) {
+	t.Helper()
+	if version == "HTTP/1.1" {
+		return p.upgrade(t, h)
+	}
+	return p.extendedConnect(t, version, h)
+}
+
+// upgrade asks for one as RFC 6455 has it.
 func (p *passage) upgrade(t *testing.T, h http.Header) (int, io.ReadWriteCloser) {
 	t.Helper()
 	conn, err := (&tls.Dialer{Config: p.trust}).DialContext(p.ctx, "tcp", "127.0.0.1:"+p.gate.Port())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if deadline, ok := p.ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
 	req := p.request(t, http.MethodGet, "/app/socket", nil, "")
 	for name, values := range h {
 		req.Header[name] = values
+	}
+	return p.upgradeOn(t, conn, req)
+}
+
+// upgradeOn does so with a request, on a connection that is there.
+func (s *stage) upgradeOn(t *testing.T, conn net.Conn, req *http.Request) (int, io.ReadWriteCloser) {
+	t.Helper()
+	if deadline, ok := s.ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
 	}
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")

@@ -6,9 +6,12 @@ package e2e
 import (
 	"crypto/tls"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
 )
 
 // passThroughSites are a site with a gate on the first port and the same site
@@ -31,16 +34,9 @@ type passage struct {
 
 func TestPassThrough(t *testing.T) {
 	t.Parallel()
-	b := startBackend(t)
 	health := startHealth(t)
-	p := &passage{backend: b}
-	p.stage = newStage(t, plan{caddyfile: passThroughSites(), env: map[string]string{
-		"BACKEND": b.address, "GRPC": health.address,
-		"GODEBUG": "http2xconnect=1", // else Go offers no WebSocket over HTTP/2 (RFC 8441)
-	}})
-	p.url = "https://localhost:" + p.gate.Port()
-	p.trust, p.clients = p.overTLS(t)
-	p.signIn(t)
+	p := newPassage(t, plan{caddyfile: passThroughSites(), env: map[string]string{"GRPC": health.address}})
+	p.key = p.signIn(t, idpserver.NewPerson(t)).Session
 	t.Run("same", p.same)
 	t.Run("WebSocket", p.webSocket)
 	t.Run("events", p.events)
@@ -51,15 +47,31 @@ func TestPassThrough(t *testing.T) {
 	t.Run("gRPC", func(t *testing.T) { p.grpc(t, health) })
 }
 
+// newPassage has a backend beside the upstream.
+func newPassage(t *testing.T, o plan) *passage {
+	t.Helper()
+	p := &passage{backend: startBackend(t)}
+	env := map[string]string{
+		"BACKEND": p.backend.address,
+		"GODEBUG": "http2xconnect=1", // else Go offers no WebSocket over HTTP/2 (RFC 8441)
+	}
+	maps.Copy(env, o.env)
+	o.env = env
+	p.stage = newStage(t, o)
+	p.url = "https://localhost:" + p.gate.Port()
+	p.trust, p.clients = p.overTLS(t)
+	return p
+}
+
 // signIn signs a terminal in over TLS.
-func (p *passage) signIn(t *testing.T) {
+func (p *passage) signIn(t *testing.T, person *idpserver.Person) answer {
 	t.Helper()
 	trust := []string{"--cacert", p.gate.RootCA(), "-H", asJSON}
 	a := readJSON(t, p.curl(t, append(trust, p.url+"/")...), 401)
-	p.approve(t, a.Complete)
+	p.approveWith(t, person, idpserver.Alice, a.Complete)
 	got := p.curl(t, append(trust, "-H", bearer(a.Session), p.url+"/.device/wait?timeout=60")...)
 	wantStatus(t, got, 200)
-	p.key = a.Session
+	return a
 }
 
 // each runs a test with the client of each version.

@@ -39,6 +39,8 @@ type plan struct {
 	asItIs    bool          // the provider's answers are not changed: its interval is the default, 5 s
 	expiresIn int           // seconds, put into the provider's answers if set
 	codeLife  time.Duration // of the provider's device codes
+	tokenLife time.Duration // of the provider's access tokens
+	keepToken bool          // the provider gives no new refresh token for an old one
 	lineDown  bool          // the provider is out of reach when Caddy starts
 	// crowded: there are too many secrets to look for each of them in the log;
 	// other scenarios do that.
@@ -48,6 +50,8 @@ type plan struct {
 	tokens  func()            // is told of each answer with tokens, before it leaves
 	// answer changes the nth answer to a device authorization request, from 1.
 	answer func(n int, answer map[string]any)
+	// refresh changes the answers to refreshes.
+	refresh func(answer map[string]any)
 }
 
 // code is one device authorization as the provider answered it.
@@ -70,6 +74,8 @@ type stage struct {
 	codes    *codes
 	crowded  bool
 	afterEnd int // polls after an end that are as they should be
+
+	tokenLife time.Duration // of an access token, if set
 }
 
 // codes are the device authorizations so far, by user code.
@@ -91,7 +97,10 @@ func oneSite(directive string) string {
 func newStage(t *testing.T, p plan) *stage {
 	t.Helper()
 	s := emptyStage(t)
-	s.idp = idpserver.Start(t, idpserver.Options{Issuer: s.rec.URL(), DeviceCodeLife: p.codeLife})
+	s.idp = idpserver.Start(t, idpserver.Options{
+		Issuer: s.rec.URL(), DeviceCodeLife: p.codeLife, AccessTokenLife: p.tokenLife, KeepRefreshToken: p.keepToken,
+	})
+	s.tokenLife = p.tokenLife
 	s.rec.SetTarget(t, s.idp.URL())
 	s.watchAnswers(p)
 	s.rec.Down(p.lineDown)
@@ -137,7 +146,10 @@ func (s *stage) watchAnswers(p plan) {
 		s.interval = 5 * time.Second // RFC 8628 §3.2
 	}
 	var n atomic.Int32
-	s.rec.RewriteAnswer(func(_ *http.Request, answer map[string]any) {
+	s.rec.RewriteAnswer(func(r *http.Request, answer map[string]any) {
+		if p.refresh != nil && isRefresh(r) {
+			p.refresh(answer)
+		}
 		if p.tokens != nil && answer["access_token"] != nil {
 			p.tokens()
 		}
@@ -158,7 +170,7 @@ func (s *stage) watchAnswers(p plan) {
 		deviceCode, _ := answer["device_code"].(string)
 		s.codes.mu.Lock()
 		defer s.codes.mu.Unlock()
-		s.codes.of[userCode] = code{complete: complete, hash: record.HashDeviceCode(deviceCode), answered: time.Now()}
+		s.codes.of[userCode] = code{complete: complete, hash: record.Hash(deviceCode), answered: time.Now()}
 	})
 }
 
@@ -214,8 +226,13 @@ func (s *stage) passTime(t *testing.T, n int) {
 // approve is what the person does who scanned the QR code.
 func (s *stage) approve(t *testing.T, complete string) {
 	t.Helper()
-	err := idpserver.NewPerson(t).Approve(s.ctx, idpserver.Device{Complete: complete}, idpserver.Alice, idpserver.AlicePassword)
-	if err != nil {
+	s.approveWith(t, idpserver.NewPerson(t), idpserver.Alice, complete)
+}
+
+// approveWith is the same for a person who is known, and may be signed in.
+func (s *stage) approveWith(t *testing.T, p *idpserver.Person, user, complete string) {
+	t.Helper()
+	if err := p.Approve(s.ctx, idpserver.Device{Complete: complete}, user, user+"-password"); err != nil {
 		t.Fatal(err)
 	}
 }

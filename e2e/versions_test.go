@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
 )
@@ -39,11 +40,24 @@ func (s *stage) overTLS(t *testing.T, others ...*stage) (trust *tls.Config, clie
 		}
 		return tls.Client(raw, cfg), nil
 	}}
-	three := &http3.Transport{TLSClientConfig: trust.Clone(), DisableCompression: true}
+	three := &http3.Transport{TLSClientConfig: trust.Clone(), DisableCompression: true, Dial: dialQUIC(t)}
 	t.Cleanup(func() {
 		one.CloseIdleConnections()
 		two.CloseIdleConnections()
 		three.Close()
 	})
 	return trust, map[string]http.RoundTripper{"HTTP/1.1": one, "HTTP/2.0": two, "HTTP/3.0": three}
+}
+
+// dialQUIC makes connections that end with the test: the transport forgets one
+// on which a request had no answer, and the gateway would wait for its end.
+func dialQUIC(t *testing.T) func(context.Context, string, *tls.Config, *quic.Config) (*quic.Conn, error) {
+	t.Helper()
+	return func(ctx context.Context, address string, trust *tls.Config, config *quic.Config) (*quic.Conn, error) {
+		conn, err := quic.DialAddrEarly(ctx, address, trust, config)
+		if err == nil {
+			t.Cleanup(func() { conn.CloseWithError(0, "") }) //nolint:errcheck // it may be closed already
+		}
+		return conn, err
+	}
 }

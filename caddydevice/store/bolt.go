@@ -61,9 +61,17 @@ func (b *Bolt) Find(ctx context.Context, index Index) ([]string, error) {
 	return read(ctx, b, func(tx *bbolt.Tx) ([]string, error) { return find(tx, index), nil })
 }
 
+// List implements [Store].
+func (b *Bolt) List(ctx context.Context, after string, limit int) ([]Record, error) {
+	if limit < 1 {
+		return nil, errLimit
+	}
+	return read(ctx, b, func(tx *bbolt.Tx) ([]Record, error) { return list(ctx, tx, after, limit) })
+}
+
 // Marked implements [Store].
-func (b *Bolt) Marked(ctx context.Context, index Index) (bool, error) {
-	return read(ctx, b, func(tx *bbolt.Tx) (bool, error) { return marked(tx, index), nil })
+func (b *Bolt) Marked(ctx context.Context, index Index) (time.Time, error) {
+	return read(ctx, b, func(tx *bbolt.Tx) (time.Time, error) { return marked(tx, index), nil })
 }
 
 // read runs fn in a transaction that sees what is committed and waits for no
@@ -133,7 +141,8 @@ func (b *Bolt) Delete(ctx context.Context, id string) error {
 
 // Mark implements [Store].
 func (b *Bolt) Mark(ctx context.Context, index Index, life time.Duration) error {
-	return b.write(ctx, &write{change: mark(index, time.Now().Add(life))})
+	now := time.Now()
+	return b.write(ctx, &write{change: mark(index, markSpan{at: now, until: now.Add(life)})})
 }
 
 // Lease implements [Store]. It needs the file: who has that open is the only

@@ -37,6 +37,7 @@ func TestBoltDamagedRecord(t *testing.T) {
 				if err := errors.Join(b.Put(ctx, testRecord("a", time.Hour, ix)), b.Put(ctx, testRecord("b", 2*time.Hour, ix)), b.Mark(ctx, "x", time.Hour)); err != nil {
 					t.Fatal(err)
 				}
+				time.Sleep(time.Second) // a damaged mark is of now, not of then
 				b.inside(t, func(tx *bbolt.Tx) error {
 					records, marks := tx.Bucket(recordBucket), tx.Bucket(markBucket)
 					raw, other := bytes.Clone(records.Get([]byte("a"))), bytes.Clone(records.Get([]byte("b")))
@@ -58,16 +59,19 @@ func TestBoltDamagedRecord(t *testing.T) {
 						t.Errorf("version %d was written over it", version)
 					}
 				}
-				if ok, err := b.Marked(ctx, "x"); !ok || err != nil {
-					t.Errorf("the mark: %t, %v", ok, err)
+				if page, err := b.List(ctx, "", 1); err != nil || len(page) != 1 || page[0].ID != "b" {
+					t.Errorf("listed %v, %v", page, err)
+				}
+				if at, err := b.Marked(ctx, "x"); !at.Equal(time.Now()) || err != nil {
+					t.Errorf("the mark: %v, %v, want one of now", at, err)
 				}
 				time.Sleep(time.Hour)
 				if err := b.Delete(ctx, "no such"); err != nil { // and a sweep
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				if ok, err := b.Marked(ctx, "x"); ok || err != nil {
-					t.Errorf("the mark after its end: %t, %v", ok, err)
+				if at, err := b.Marked(ctx, "x"); !at.IsZero() || err != nil {
+					t.Errorf("the mark after its end: %v, %v", at, err)
 				}
 				if err := b.Put(ctx, testRecord("a", time.Hour)); err != nil {
 					t.Errorf("after its end: %v", err)
@@ -136,6 +140,7 @@ func TestBoltDamagedFile(t *testing.T) {
 		_ = b.Delete(ctx, "id-001")
 		_ = b.Mark(ctx, "x", time.Hour)
 		_, _ = b.Find(ctx, NewIndex("sub", "u"))
+		_, _ = b.List(ctx, "", len(want))
 		_ = b.Close() // it may say what it met
 	}
 	if intact == 0 || failed == 0 {

@@ -52,7 +52,7 @@ func sweepOne(tx *bbolt.Tx, key []byte) error {
 		}
 		return remove(tx, name)
 	case endOfMark:
-		if until, ok := decodeMark(tx.Bucket(markBucket).Get(markKey(Index(name)))); ok && time.Now().Before(until) {
+		if m, ok := decodeMark(tx.Bucket(markBucket).Get(markKey(Index(name)))); ok && time.Now().Before(m.until) {
 			return nil
 		}
 		return tx.Bucket(markBucket).Delete(markKey(Index(name)))

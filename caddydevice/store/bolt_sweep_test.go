@@ -57,8 +57,8 @@ func TestBoltSweep(t *testing.T) {
 		if _, err := b.Get(ctx, "long"); err != nil {
 			t.Error(err)
 		}
-		if ok, err := b.Marked(ctx, "x"); !ok || err != nil {
-			t.Error(ok, err)
+		if at, err := b.Marked(ctx, "x"); at.IsZero() || err != nil {
+			t.Error(at, err)
 		}
 	})
 }
@@ -75,7 +75,7 @@ func TestBoltLivesAreExact(t *testing.T) {
 			if _, err := b.Get(ctx, "a"); err == nil {
 				n++
 			}
-			if ok, _ := b.Marked(ctx, "x"); ok {
+			if at, _ := b.Marked(ctx, "x"); !at.IsZero() {
 				n++
 			}
 			return n

@@ -5,6 +5,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -20,7 +21,7 @@ var (
 	// indexBucket holds an empty value for each index of each record; see
 	// indexKey.
 	indexBucket = []byte("indexes")
-	// markBucket holds the ends of marks by index.
+	// markBucket holds marks by index.
 	markBucket = []byte("marks")
 	// endBucket holds an empty value for each record and each mark, in the
 	// order in which their lives end; see endKey.
@@ -77,30 +78,54 @@ func find(tx *bbolt.Tx, index Index) []string {
 	return ids
 }
 
-// marked reports whether there is a mark. One that is damaged counts until its
-// end in endBucket: it must not let somebody in who has signed out.
-func marked(tx *bbolt.Tx, index Index) bool {
+// list is [Store.List]. It holds up no write, but a transaction that reads
+// keeps the file from using pages anew, so that it ends with its caller.
+func list(ctx context.Context, tx *bbolt.Tx, after string, limit int) ([]Record, error) {
+	var page []Record
+	c := tx.Bucket(recordBucket).Cursor()
+	for key, raw := c.Seek([]byte(after)); key != nil && len(page) < limit; key, raw = c.Next() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		id := string(key)
+		rec, err := decodeRecord(id, raw)
+		if id == after || err != nil || !time.Now().Before(rec.Until) {
+			continue
+		}
+		rec.Body = nil
+		page = append(page, rec)
+	}
+	return page, nil
+}
+
+// marked returns when the index was marked. A mark that is damaged counts as
+// made now until its end in endBucket: it must not let somebody in who has
+// signed out.
+func marked(tx *bbolt.Tx, index Index) time.Time {
 	raw := tx.Bucket(markBucket).Get(markKey(index))
 	if raw == nil {
-		return false
+		return time.Time{}
 	}
-	until, ok := decodeMark(raw)
-	return !ok || time.Now().Before(until)
+	m, ok := decodeMark(raw)
+	if !ok {
+		return time.Now()
+	}
+	return m.now()
 }
 
 // markKey is the index with a byte before it, since a key cannot be empty.
 func markKey(index Index) []byte { return append([]byte{endOfMark}, index...) }
 
-func encodeMark(until time.Time) []byte {
-	return seal(appendTime(make([]byte, headerLen), until))
+func encodeMark(m markSpan) []byte {
+	return seal(appendTime(appendTime(make([]byte, headerLen), m.at), m.until))
 }
 
-func decodeMark(raw []byte) (until time.Time, ok bool) {
-	if len(raw) != headerLen+timeLen || !bytes.Equal(raw, seal(slices.Clone(raw))) {
-		return time.Time{}, false
+func decodeMark(raw []byte) (m markSpan, ok bool) {
+	if len(raw) != headerLen+2*timeLen || !bytes.Equal(raw, seal(slices.Clone(raw))) {
+		return markSpan{}, false
 	}
 	r := reader{rest: raw[headerLen:]}
-	return r.time(), true
+	return markSpan{at: r.time(), until: r.time()}, true
 }
 
 // A change is made in a transaction. It reports whether it wrote anything; one
@@ -168,23 +193,21 @@ func remove(tx *bbolt.Tx, id string) error {
 }
 
 // mark is [Store.Mark].
-func mark(index Index, until time.Time) change {
+func mark(index Index, made markSpan) change {
 	return func(tx *bbolt.Tx) (bool, error) {
-		marks, ends := tx.Bucket(markBucket), tx.Bucket(endBucket)
+		marks, ends, next := tx.Bucket(markBucket), tx.Bucket(endBucket), made
 		if raw := marks.Get(markKey(index)); raw != nil {
 			old, ok := decodeMark(raw)
-			if ok && !until.After(old) {
-				return false, nil
-			}
 			if ok {
-				if err := ends.Delete(endKey(old, endOfMark, string(index))); err != nil {
+				next = old.with(made)
+				if err := ends.Delete(endKey(old.until, endOfMark, string(index))); err != nil {
 					return false, err
 				}
 			}
 		}
-		if err := ends.Put(endKey(until, endOfMark, string(index)), nil); err != nil {
+		if err := ends.Put(endKey(next.until, endOfMark, string(index)), nil); err != nil {
 			return false, err
 		}
-		return true, marks.Put(markKey(index), encodeMark(until))
+		return true, marks.Put(markKey(index), encodeMark(next))
 	}
 }

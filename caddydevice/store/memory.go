@@ -19,7 +19,7 @@ type Memory struct {
 	closed   bool
 	records  map[string]Record
 	indexes  map[Index]map[string]struct{}
-	marks    map[Index]time.Time
+	marks    map[Index]markSpan
 	leases   leases
 	swept    time.Time
 	watchers watchers
@@ -32,7 +32,7 @@ func NewMemory() *Memory {
 	return &Memory{
 		records: map[string]Record{},
 		indexes: map[Index]map[string]struct{}{},
-		marks:   map[Index]time.Time{},
+		marks:   map[Index]markSpan{},
 		leases:  newLeases(),
 		swept:   time.Now(),
 	}
@@ -145,6 +145,32 @@ func (m *Memory) Find(ctx context.Context, index Index) ([]string, error) {
 	return ids, nil
 }
 
+// List implements [Store]. It sorts what it holds anew for each page: a store
+// in the process is a small one.
+func (m *Memory) List(ctx context.Context, after string, limit int) ([]Record, error) {
+	if limit < 1 {
+		return nil, errLimit
+	}
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var ids []string
+	for id := range m.records {
+		if _, ok := m.living(id); ok && id > after {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	page := make([]Record, 0, min(limit, len(ids)))
+	for _, id := range ids[:cap(page)] {
+		rec := m.records[id]
+		rec.Body = nil
+		page = append(page, rec.clone())
+	}
+	return page, nil
+}
+
 // Mark implements [Store].
 func (m *Memory) Mark(ctx context.Context, index Index, life time.Duration) error {
 	if err := m.begin(ctx); err != nil {
@@ -152,19 +178,18 @@ func (m *Memory) Mark(ctx context.Context, index Index, life time.Duration) erro
 	}
 	defer m.mu.Unlock()
 	m.sweep()
-	if until := time.Now().Add(life); until.After(m.marks[index]) {
-		m.marks[index] = until
-	}
+	now := time.Now()
+	m.marks[index] = m.marks[index].with(markSpan{at: now, until: now.Add(life)})
 	return nil
 }
 
 // Marked implements [Store].
-func (m *Memory) Marked(ctx context.Context, index Index) (bool, error) {
+func (m *Memory) Marked(ctx context.Context, index Index) (time.Time, error) {
 	if err := m.begin(ctx); err != nil {
-		return false, err
+		return time.Time{}, err
 	}
 	defer m.mu.Unlock()
-	return time.Now().Before(m.marks[index]), nil
+	return m.marks[index].now(), nil
 }
 
 // Lease implements [Store].
@@ -213,8 +238,8 @@ func (m *Memory) sweep() {
 			m.remove(id)
 		}
 	}
-	for ix, until := range m.marks {
-		if !now.Before(until) {
+	for ix, mark := range m.marks {
+		if !now.Before(mark.until) {
 			delete(m.marks, ix)
 		}
 	}

@@ -39,7 +39,7 @@ func TestLivesAreExact(t *testing.T) {
 			if _, err := m.Get(ctx, "a"); err == nil {
 				n++
 			}
-			if ok, _ := m.Marked(ctx, ix); ok {
+			if at, _ := m.Marked(ctx, ix); !at.IsZero() {
 				n++
 			}
 			if ok, _ := m.Lease(ctx, "n", "two", time.Nanosecond); !ok {

@@ -29,6 +29,9 @@ var (
 	ErrClosed = errors.New("store is closed")
 )
 
+// errLimit is a mistake of the caller of [Store.List].
+var errLimit = errors.New("a limit below 1 lists nothing")
+
 // Record is one session as a store sees it: a clear part to find, count and
 // expire sessions by, and a body that only the holder of the session key can
 // open. Nothing in the clear part signs anybody in.
@@ -101,13 +104,22 @@ type Store interface {
 	// particular order.
 	Find(ctx context.Context, index Index) ([]string, error)
 
+	// List returns the living records whose ids come after the id after, in
+	// the order of their ids' bytes, at most limit, without their Body. Fewer
+	// than limit means that there are no more: what cannot be read is left
+	// out and does not count. A limit below 1 is an error.
+	List(ctx context.Context, after string, limit int) ([]Record, error)
+
 	// Mark remembers the index for life: a sign-out of somebody whose sign-in
 	// is still under way marks what the sign-in will look for. A longer life
-	// wins over a shorter one.
+	// wins over a shorter one; the time of the mark is always the latest.
 	Mark(ctx context.Context, index Index, life time.Duration) error
 
-	// Marked reports whether the index is marked.
-	Marked(ctx context.Context, index Index) (bool, error)
+	// Marked returns when the index was last marked, by the clock that counts
+	// lives, and the zero time where it is not or that life is over. A mark
+	// whose time cannot be read was made just now: it hides nothing that was
+	// marked.
+	Marked(ctx context.Context, index Index) (at time.Time, err error)
 
 	// Lease gives holder the sole use of name for life, and reports whether
 	// it got it. The holder of a lease renews it by asking again; its life

@@ -67,6 +67,8 @@ export function configuration(settings, keys, adapter) {
       email: ['email', 'email_verified'],
     },
     conformIdTokenClaims: false,
+    // One that comes a second time takes the whole grant back (RFC 9700 §4.14.2).
+    rotateRefreshToken: !settings.keepRefreshToken,
     ttl: {
       AccessToken: settings.accessTokenLife,
       DeviceCode: settings.deviceCodeLife,
@@ -77,6 +79,8 @@ export function configuration(settings, keys, adapter) {
       Session: 1209600,
     },
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+    // The dispatcher that it comes with refuses loopback, where the gateway is.
+    fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
     renderError: (ctx, out) => {
       ctx.type = 'json';
       ctx.body = out;
@@ -86,6 +90,7 @@ export function configuration(settings, keys, adapter) {
       backchannelLogout: { enabled: true },
       revocation: { enabled: true },
       introspection: { enabled: true },
+      rpInitiatedLogout: { enabled: true, logoutSource: pages.signOut, postLogoutSuccessSource: pages.signedOut },
       deviceFlow: {
         enabled: true,
         userCodeInputSource: pages.codeEntry,

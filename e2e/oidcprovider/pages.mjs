@@ -38,7 +38,7 @@ export function consent(client, scopes) {
 </form>`);
 }
 
-// The three pages below take what oidc-provider hands to its page functions.
+// The pages below take what oidc-provider hands to its page functions.
 
 export async function codeEntry(ctx, form, out, err) {
   const message = err ? `${err.name}: ${err.message}` : 'Enter the code that your device shows';
@@ -56,4 +56,14 @@ ${form}
 
 export async function success(ctx) {
   ctx.body = page('Signed in', '<p>You may close this page.</p>');
+}
+
+export async function signOut(ctx, form) {
+  ctx.body = page('Sign out', `${form}
+<button type="submit" form="op.logoutForm" name="logout" value="yes">Sign out</button>
+<button type="submit" form="op.logoutForm">Cancel</button>`);
+}
+
+export async function signedOut(ctx) {
+  ctx.body = page('Signed out', '<p>You may close this page.</p>');
 }

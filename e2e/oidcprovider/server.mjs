@@ -6,6 +6,7 @@
 //   E2E_ACCESS_TOKEN_LIFE        seconds, 3600 unless told; the ID token's too
 //   E2E_STATE_DIR                where state and keys are kept; without it they end with the process
 //   E2E_BACKCHANNEL_LOGOUT_URI   where logout tokens are sent
+//   E2E_KEEP_REFRESH_TOKEN       a refresh token is not replaced when it is used
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 import { accountFor, configuration } from './config.mjs';
@@ -18,6 +19,7 @@ const settings = {
   deviceCodeLife: Number(process.env.E2E_DEVICE_CODE_LIFE || 600),
   accessTokenLife: Number(process.env.E2E_ACCESS_TOKEN_LIFE || 3600),
   backchannelLogoutURI: process.env.E2E_BACKCHANNEL_LOGOUT_URI,
+  keepRefreshToken: Boolean(process.env.E2E_KEEP_REFRESH_TOKEN),
 };
 if (!settings.secret) {
   console.error('E2E_SECRET is not set');
@@ -39,6 +41,7 @@ server.listen(Number(port), '127.0.0.1', () => {
   const issuer = givenIssuer || `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration(settings, loadKeys(stateDir), adapterFor(new Table(stateDir))));
   provider.on('server_error', (ctx, err) => console.error('server_error', err));
+  provider.on('backchannel.error', (ctx, err) => console.error('backchannel.error', err));
   const answer = provider.callback();
   server.on('request', (req, res) => {
     if (!req.url.startsWith('/interaction/')) {

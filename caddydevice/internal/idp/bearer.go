@@ -188,6 +188,11 @@ func (b Bearer) checkAudience(claims map[string]any) error {
 	return nil
 }
 
+// checkAudience looks for this client among those that a token is for.
+func (c *Client) checkAudience(claims map[string]any) error {
+	return Bearer{Audiences: []string{c.cfg.ClientID}}.checkAudience(claims)
+}
+
 // checkParties compares the client that the token was made for, by both its
 // names: azp (OpenID Connect Core §2) and client_id (RFC 9068 §2.2).
 func (b Bearer) checkParties(claims map[string]any) error {

@@ -48,7 +48,7 @@ type Config struct {
 	Algorithms []string
 	// NoCompleteURI leaves verification_uri_complete out of what is shown.
 	NoCompleteURI bool
-	// Timeout bounds each request. Default: 10 s.
+	// Timeout bounds each request but a refresh. Default: 10 s.
 	Timeout time.Duration
 	// ClockSkew is how far this clock and the identity provider's may be
 	// apart. Default: 30 s.
@@ -61,8 +61,8 @@ type Config struct {
 }
 
 // Endpoints are addresses of an identity provider; "" is one that discovery
-// tells.
-type Endpoints struct{ DeviceAuthorization, Token, JWKS string }
+// tells. Revocation is one that nobody has to have.
+type Endpoints struct{ DeviceAuthorization, Token, JWKS, Revocation string }
 
 // ClientAuthMethods are the values of Config.ClientAuth: "auto" is none
 // without a secret, else basic where the identity provider lists it or lists
@@ -74,6 +74,7 @@ var ClientAuthMethods = []string{"auto", "none", "basic", "post"}
 type Client struct {
 	cfg       Config
 	http      *http.Client
+	patient   *http.Client // for refreshes: the same transport, but RefreshTimeout
 	discovery discovery
 }
 
@@ -98,6 +99,9 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, http: newHTTPClient(cfg.Timeout, cfg.Transport)}
+	patient := *c.http
+	patient.Timeout = RefreshTimeout
+	c.patient = &patient
 	c.discovery.init()
 	if cfg.Discovery == "" && cfg.Endpoints.complete() {
 		c.discovery.good.Store(c.withoutDiscovery())
@@ -115,6 +119,7 @@ func (cfg *Config) check() error {
 		{"endpoints device_authorization", cfg.Endpoints.DeviceAuthorization},
 		{"endpoints token", cfg.Endpoints.Token},
 		{"endpoints jwks", cfg.Endpoints.JWKS},
+		{"endpoints revocation", cfg.Endpoints.Revocation},
 	} {
 		if err := checkEndpoint(e.url, false); err != nil && e.url != "" {
 			return fmt.Errorf("%s %q: %w", e.name, e.url, err)
@@ -185,7 +190,7 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// Timeout returns the bound on each request.
+// Timeout returns the bound on each request but a refresh ([RefreshTimeout]).
 func (c *Client) Timeout() time.Duration { return c.cfg.Timeout }
 
 // Close releases idle connections. Requests under way go on.

@@ -1,5 +1,5 @@
 // This file holds the device authorization request (RFC 8628 §3.1, §3.2) and
-// one device access token request (§3.4, §3.5). x/oauth2 has both, but sends
+// one device access token request (§3.4). x/oauth2 has both, but sends
 // no client secret with the first, ignores its context, and ends the second at
 // the first bad gateway.
 
@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -76,7 +75,7 @@ func (c *Client) Authorize(ctx context.Context, params ...Param) (DeviceAuthoriz
 	form := paramForm(params)
 	form.Set("scope", strings.Join(c.scopes(md), " "))
 	verifier := c.challenge(md, form)
-	rep, err := c.postForm(ctx, md, md.DeviceEndpoint, form)
+	rep, err := c.postForm(ctx, c.http, md, md.DeviceEndpoint, form)
 	if err != nil {
 		return DeviceAuthorization{}, &UnavailableError{RetryAfter: defaultInterval, Err: fmt.Errorf("device authorization: %w", err)}
 	}
@@ -84,15 +83,12 @@ func (c *Client) Authorize(ctx context.Context, params ...Param) (DeviceAuthoriz
 	err = rep.object(&ans)
 	if word := errorWord(ans.Error); err == nil && word != "" && !busy(rep.status) {
 		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d: %s: %s",
-			rep.status, words(word), words(string(ans.ErrorDescription)))}
+			rep.status, rep.words(word), rep.words(string(ans.ErrorDescription)))}
 	}
 	switch {
 	case busy(rep.status):
-		return DeviceAuthorization{}, &UnavailableError{
-			RetryAfter: rep.retryAfter, Err: fmt.Errorf("device authorization: status %d", rep.status),
-			Busy: rep.status == http.StatusTooManyRequests || rep.status == http.StatusServiceUnavailable,
-		}
-	case rep.status < 200 || rep.status > 299:
+		return DeviceAuthorization{}, rep.unavailable("device authorization")
+	case !rep.ok():
 		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d", rep.status)}
 	case err != nil:
 		return DeviceAuthorization{}, &RefusedError{Reason: "device authorization: " + words(err.Error())}
@@ -106,11 +102,6 @@ func (c *Client) Authorize(ctx context.Context, params ...Param) (DeviceAuthoriz
 	}
 	da.CodeVerifier = verifier
 	return da, nil
-}
-
-// busy reports a status that speaks of the server's state, not of the request.
-func busy(status int) bool {
-	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
 }
 
 func (a *deviceAnswer) check() (DeviceAuthorization, error) {
@@ -173,30 +164,6 @@ func showable(text string) bool {
 	return true
 }
 
-type tokenAnswer struct {
-	AccessToken      string          `json:"access_token"`
-	TokenType        string          `json:"token_type"`
-	RefreshToken     string          `json:"refresh_token"`
-	IDToken          string          `json:"id_token"`
-	ExpiresIn        seconds         `json:"expires_in"`
-	Interval         seconds         `json:"interval"`
-	Error            json.RawMessage `json:"error"`
-	ErrorDescription json.RawMessage `json:"error_description"`
-}
-
-// errorWord reads an error member: "" where there is none, and some word where
-// there is one that is no string, since it is an error all the same.
-func errorWord(raw json.RawMessage) string {
-	if len(raw) == 0 || string(raw) == "null" {
-		return ""
-	}
-	var word string
-	if json.Unmarshal(raw, &word) != nil || word == "" {
-		return "unreadable error"
-	}
-	return word
-}
-
 // Poll makes one device access token request; verifier is the code verifier of
 // the device authorization, "" for none. It never fails: what happened is the
 // answer's Outcome.
@@ -209,59 +176,5 @@ func (c *Client) Poll(ctx context.Context, deviceCode, verifier secret.String) A
 	if verifier != "" {
 		form.Set("code_verifier", verifier.Reveal())
 	}
-	rep, err := c.postForm(ctx, md, md.TokenEndpoint, form)
-	if err != nil {
-		return Answer{Outcome: Transient, Err: fmt.Errorf("token request: %w", err)}
-	}
-	ans := readToken(rep)
-	ans.RetryAfter = rep.retryAfter
-	return ans
-}
-
-// readToken interprets an answer of the token endpoint. The error member
-// decides; the status only where there is none (RFC 6749 §5.2 as deployed:
-// pending comes with 200, 400, 403, 428 and 500).
-func readToken(rep reply) Answer {
-	var t tokenAnswer
-	if err := rep.object(&t); err != nil {
-		return Answer{Outcome: unreadable(rep.status), Err: errors.New(words(err.Error()))}
-	}
-	if word := errorWord(t.Error); word != "" {
-		outcome, known := outcomeOf[word]
-		if !known {
-			outcome = Failed
-			if busy(rep.status) {
-				outcome = Transient // something in between, in its own words
-			}
-		}
-		return Answer{
-			Outcome: outcome, Interval: time.Duration(t.Interval),
-			Err: fmt.Errorf("status %d: %s: %s", rep.status, words(word), words(string(t.ErrorDescription))),
-		}
-	}
-	switch {
-	case rep.status < 200 || rep.status > 299:
-		return Answer{Outcome: unreadable(rep.status), Err: fmt.Errorf("status %d without an error member", rep.status)}
-	case t.AccessToken == "":
-		return Answer{Outcome: Transient, Err: fmt.Errorf("status %d without an access token", rep.status)}
-	case !strings.EqualFold(t.TokenType, "Bearer"):
-		return Answer{Outcome: Failed, Err: fmt.Errorf("token_type %q is not supported, only Bearer (RFC 6749 §7.1)", words(t.TokenType))}
-	}
-	return Answer{Outcome: Approved, Tokens: Tokens{
-		Access:    secret.String(t.AccessToken),
-		Refresh:   secret.String(t.RefreshToken),
-		ID:        secret.String(t.IDToken),
-		ExpiresIn: time.Duration(t.ExpiresIn),
-		Received:  time.Now(),
-	}}
-}
-
-// unreadable tells an answer that will stay as it is from one that may pass:
-// 401 and 403 without a word are about this client (RFC 6749 §5.2). All other
-// answers without a readable word come from something in between.
-func unreadable(status int) Outcome {
-	if status == http.StatusUnauthorized || status == http.StatusForbidden {
-		return Failed
-	}
-	return Transient
+	return c.askForTokens(ctx, c.http, md, form, polled)
 }

@@ -5,6 +5,7 @@ package idp
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,10 +33,24 @@ type metadata struct {
 	ScopesSupported  []string `json:"scopes_supported"`
 	TokenAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 	ChallengeMethods []string `json:"code_challenge_methods_supported"`
+	// What nobody has to have: RFC 8414 §2 and OpenID Connect RP-Initiated
+	// Logout §2.1.
+	RevocationEndpoint optionalURL `json:"revocation_endpoint"`
+	EndSessionEndpoint optionalURL `json:"end_session_endpoint"`
 
 	keys    *keySet
 	fetched time.Time
 	settled bool // by the configuration alone: there is nothing to ask for
+}
+
+// optionalURL is a member that nobody has to have: one that is no string is none.
+type optionalURL string
+
+func (u *optionalURL) UnmarshalJSON(b []byte) error {
+	var text string
+	_ = json.Unmarshal(b, &text) // "" where it is none
+	*u = optionalURL(text)
+	return nil
 }
 
 // discovery holds the last good document and when to ask next.
@@ -224,7 +239,20 @@ func (c *Client) useEndpoints(md *metadata) error {
 			return fmt.Errorf("discovery: %s %w", e.member, err)
 		}
 	}
+	md.RevocationEndpoint = c.revocationEndpoint(string(md.RevocationEndpoint), needHTTPS)
 	return nil
+}
+
+// revocationEndpoint is the configured one, else the one that discovery tells.
+// A bad one is left out: nobody needs it to sign in.
+func (c *Client) revocationEndpoint(discovered string, needHTTPS bool) optionalURL {
+	switch {
+	case c.cfg.Endpoints.Revocation != "":
+		return optionalURL(c.cfg.Endpoints.Revocation)
+	case checkEndpoint(discovered, needHTTPS) != nil:
+		return ""
+	}
+	return optionalURL(discovered)
 }
 
 func (e Endpoints) complete() bool {
@@ -237,6 +265,7 @@ func (c *Client) withoutDiscovery() *metadata {
 	e := c.cfg.Endpoints
 	return &metadata{
 		Issuer: c.cfg.Issuer, DeviceEndpoint: e.DeviceAuthorization, TokenEndpoint: e.Token, JWKSURI: e.JWKS,
-		keys: newKeySet(e.JWKS, c.http), settled: true,
+		RevocationEndpoint: optionalURL(e.Revocation),
+		keys:               newKeySet(e.JWKS, c.http), settled: true,
 	}
 }

@@ -137,7 +137,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 
 func TestRedirectsAreNotFollowedElsewhere(t *testing.T) {
 	for name, to := range redirects() {
-		for _, path := range []string{wellKnown, "/jwks", "/device", "/token"} {
+		for _, path := range []string{wellKnown, "/jwks", "/device", "/token", "/revoke"} {
 			for _, status := range []int{301, 302, 303, 307, 308} {
 				synctest.Test(t, func(t *testing.T) {
 					g := &guarded{Provider: newProvider()}
@@ -146,9 +146,10 @@ func TestRedirectsAreNotFollowedElsewhere(t *testing.T) {
 					c := newClient(t, g, func(cfg *Config) { cfg.ClientSecret = "secret-canary" })
 					ready := ready(c)
 					_, authorize := c.Authorize(context.Background())
-					ans := poll(c)
+					asked := poll(c).Outcome == Transient && refresh(c).Outcome == Transient
+					revoke := c.Revoke(context.Background(), refreshToken, "refresh_token")
 					_, verify := c.Verify(context.Background(), tokens)
-					failed := map[string]bool{wellKnown: ready != nil, "/jwks": verify != nil, "/device": authorize != nil, "/token": ans.Outcome == Transient}
+					failed := map[string]bool{wellKnown: ready != nil, "/jwks": verify != nil, "/device": authorize != nil, "/token": asked, "/revoke": revoke != nil}
 					if !failed[path] {
 						t.Errorf("%s: a %d to %s passes", path, status, name)
 					}
@@ -168,9 +169,12 @@ func TestPostsAreNeverRedirected(t *testing.T) {
 			p := newProvider()
 			p.Always("/token", redirect(status, "/elsewhere"))
 			p.Always("/device", redirect(status, "/elsewhere"))
+			p.Always("/revoke", redirect(status, "/elsewhere"))
 			c := newClient(t, p)
 			poll(c)
+			refresh(c)
 			_, err := c.Authorize(context.Background())
+			wantRefused(t, "revocation", c.Revoke(context.Background(), refreshToken, "refresh_token"))
 			if err == nil || len(p.Calls("/elsewhere")) != 0 {
 				t.Errorf("%d: followed", status)
 			}
@@ -221,6 +225,9 @@ func everyRequest() map[string]func(*Client, *idptest.Provider) error {
 		wellKnown: func(c *Client, _ *idptest.Provider) error { return ready(c) },
 		"/device": func(c *Client, _ *idptest.Provider) error { _, err := c.Authorize(context.Background()); return err },
 		"/token":  func(c *Client, _ *idptest.Provider) error { return poll(c).Err },
+		"/revoke": func(c *Client, _ *idptest.Provider) error {
+			return c.Revoke(context.Background(), refreshToken, "refresh_token")
+		},
 		"/jwks": func(c *Client, p *idptest.Provider) error {
 			_, err := c.Verify(context.Background(), approved(p, nil))
 			return err

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		f.Add(200, []byte(body))
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		ans := readToken(reply{status: status, body: body})
+		ans := readToken(reply{status: status, body: body}, polled)
 		if (ans.Outcome == Approved) != (ans.Tokens.Access != "") || (ans.Outcome == Approved) == (ans.Err != nil) || ans.Interval < 0 || ans.Tokens.ExpiresIn < 0 {
 			t.Errorf("%+v", ans)
 		}
@@ -104,12 +105,12 @@ func FuzzVerifyAccess(f *testing.F) {
 	f.Add("....", []byte(`[]`))
 	f.Fuzz(func(t *testing.T, token string, claims []byte) {
 		who, err := verifyAccess(c, token, forAPI)
-		checkFuzzed(t, who, err)
+		checkFuzzed(t, who == nil, err)
 		if err == nil && !sameParts(token, good) {
 			t.Errorf("%q passes, and nobody signed it", token)
 		}
 		who, err = verifyAccess(c, p.Sign(claims, atJWT), forAPI)
-		checkFuzzed(t, who, err)
+		checkFuzzed(t, who == nil, err)
 		if _, bound := claimOf(who, "cnf"); err == nil && (bound || who.Claims["iss"] != issuer || who.Subject == "" || who.Expiry.Before(time.Now().Add(-time.Minute))) {
 			t.Errorf("%q passes as %+v", claims, who)
 		}
@@ -119,10 +120,45 @@ func FuzzVerifyAccess(f *testing.F) {
 	})
 }
 
-func checkFuzzed(t *testing.T, who *Identity, err error) {
+// FuzzVerifyLogout sends any token, and any claims in a token that is signed.
+// Only what the identity provider signed passes, and only as a logout.
+func FuzzVerifyLogout(f *testing.F) {
+	p := newProvider()
+	c := newClient(f, p)
+	claims := changed(usualLogout(), map[string]any{"exp": time.Now().Add(1000 * time.Hour).Unix()})
+	good := p.Sign(rawPayload(claims), logoutJWT)
+	parts := strings.Split(good, ".")
+	f.Add(good, rawPayload(claims))
+	f.Add(b64(`{"alg":"none","typ":"logout+jwt"}`)+"."+parts[1]+".", rawPayload(changed(claims, map[string]any{"nonce": "n"})))
+	f.Add(b64(`{"alg":"HS256","typ":"logout+jwt","kid":"key-1"}`)+"."+parts[1]+"."+parts[2], rawPayload(changed(claims, map[string]any{"sub": nil, "aud": []string{"x", "gate"}})))
+	f.Add("....", []byte(`{"iss":null,"events":[],"aud":[[]],"exp":1e400,"sid":{}}`))
+	f.Fuzz(func(t *testing.T, token string, claims []byte) {
+		out, err := verifyLogout(c, token)
+		checkFuzzed(t, out == nil, err)
+		if err == nil && !sameParts(token, good) {
+			t.Errorf("%q passes, and nobody signed it", token)
+		}
+		out, err = verifyLogout(c, p.Sign(claims, logoutJWT))
+		checkFuzzed(t, out == nil, err)
+		if err != nil {
+			return
+		}
+		var all map[string]any
+		_ = json.Unmarshal(claims, &all)
+		_, nonce := all["nonce"]
+		_, events := all["events"].(map[string]any)
+		names := out.ID + out.Subject + out.SessionID
+		if out.ID == "" || out.Subject+out.SessionID == "" || strings.ContainsFunc(names, func(r rune) bool { return !unicode.IsPrint(r) }) ||
+			nonce || !events || time.Since(out.IssuedAt) > 25*time.Hour {
+			t.Errorf("%q passes as %+v", claims, out)
+		}
+	})
+}
+
+func checkFuzzed(t *testing.T, nothing bool, err error) {
 	t.Helper()
-	if (who == nil) != (err != nil) {
-		t.Errorf("%+v beside %v", who, err)
+	if nothing != (err != nil) {
+		t.Errorf("nothing: %v, beside %v", nothing, err)
 	}
 	if err != nil && (strings.ContainsFunc(err.Error(), unicode.IsControl) || len(err.Error()) > 600) {
 		t.Errorf("error %q", err)

@@ -13,9 +13,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 )
@@ -112,32 +114,71 @@ type reply struct {
 	status     int
 	body       []byte
 	retryAfter time.Duration
+
+	asked   time.Time // when the request was begun
+	sent    bool      // whether it may have arrived, also where there is no answer
+	secrets []string  // what it carried: some servers say it back
 }
 
+// secretFields are the fields of our forms that must not reach a log.
+var secretFields = []string{"client_secret", "device_code", "code_verifier", "refresh_token", "token"}
+
 // postForm sends one form with the client's authentication and reads the
-// answer. An error means that there was no answer.
-func (c *Client) postForm(ctx context.Context, md *metadata, endpoint string, form url.Values) (reply, error) {
+// answer. An error means that there was no answer; the reply then only says
+// when it was asked for and whether the request may have arrived.
+func (c *Client) postForm(ctx context.Context, via *http.Client, md *metadata, endpoint string, form url.Values) (reply, error) {
 	form.Set("client_id", c.cfg.ClientID)
 	header := http.Header{
 		"Content-Type": {"application/x-www-form-urlencoded"},
 		"Accept":       {"application/json"},
 	}
 	c.authenticate(md, form, header)
+	rep := reply{asked: time.Now()}
+	for _, field := range secretFields {
+		rep.secrets = append(rep.secrets, form[field]...)
+	}
+	ctx, sent := traceSent(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return reply{}, err
+		return rep, err
 	}
 	req.Header = header
-	resp, err := c.http.Do(req)
+	resp, err := via.Do(req)
 	if err != nil {
-		return reply{}, withoutURL(err)
+		rep.sent = sent.Load()
+		return rep, &noAnswerError{rep.words(withoutURL(err).Error()), err}
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	rep.sent = true
+	rep.body, err = io.ReadAll(resp.Body)
 	if err != nil {
-		return reply{}, fmt.Errorf("reading the answer: %w", err)
+		return rep, &noAnswerError{"reading the answer: " + rep.words(err.Error()), err}
 	}
-	return reply{status: resp.StatusCode, body: body, retryAfter: retryAfter(resp.Header)}, nil
+	rep.status, rep.retryAfter = resp.StatusCode, retryAfter(resp.Header)
+	return rep, nil
+}
+
+// noAnswerError is why there was no answer, as words for the log: net/http
+// quotes servers at any length. Whether the caller gave up can be asked of it.
+type noAnswerError struct {
+	text string
+	err  error
+}
+
+func (e *noAnswerError) Error() string { return e.text }
+
+func (e *noAnswerError) Unwrap() error { return e.err }
+
+// traceSent tells whether a request may have arrived: from the moment on that it
+// has a connection, since how much was written of it tells nothing of how much
+// was read. A transport that takes another connection does so because it knows
+// that nothing went out over the last (net/http retries no other POST).
+func traceSent(ctx context.Context) (context.Context, *atomic.Bool) {
+	sent := new(atomic.Bool)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { sent.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+	}), sent
 }
 
 // withoutURL drops the URL that net/http puts into its errors: the method and
@@ -147,6 +188,34 @@ func withoutURL(err error) error {
 		return ue.Err
 	}
 	return err
+}
+
+// ok reports whether the server says that it did what it was asked for.
+func (r reply) ok() bool { return r.status >= 200 && r.status <= 299 }
+
+// words are the server's own, for the log, without what we told it in
+// confidence.
+func (r reply) words(text string) string {
+	for _, s := range r.secrets {
+		if s != "" {
+			text = strings.ReplaceAll(text, s, "REDACTED")
+		}
+	}
+	return words(text)
+}
+
+// unavailable is the answer of a server that cannot do what it was asked for
+// now.
+func (r reply) unavailable(asked string) *UnavailableError {
+	return &UnavailableError{
+		RetryAfter: r.retryAfter, Err: fmt.Errorf("%s: status %d", asked, r.status),
+		Busy: r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable,
+	}
+}
+
+// busy reports a status that speaks of the server's state, not of the request.
+func busy(status int) bool {
+	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
 }
 
 // object decodes the body as one JSON object, whatever its media type says:

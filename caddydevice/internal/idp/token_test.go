@@ -18,7 +18,7 @@ import (
 
 // approved is a token answer as Poll gives it.
 func approved(p *idptest.Provider, change func(map[string]any)) Tokens {
-	return readToken(reply{status: 200, body: []byte(p.Tokens(change).Body)}).Tokens
+	return readToken(reply{status: 200, body: []byte(p.Tokens(change).Body)}, polled).Tokens
 }
 
 func TestPollAnswers(t *testing.T) {

@@ -28,12 +28,16 @@ const (
 	maxSubject = 255
 )
 
-// Tokens are what a sign-in was answered with.
+// Tokens are what a sign-in or a refresh was answered with. A refresh without a
+// new refresh token leaves Refresh "": the old one is good for the next (RFC
+// 6749 §6).
 type Tokens struct {
 	Access, Refresh, ID secret.String
 	// ExpiresIn is the answer's expires_in, 0 where it had no usable one.
 	ExpiresIn time.Duration
-	Received  time.Time
+	// Asked is when the request that brought them was begun, Received when
+	// its answer had been read.
+	Asked, Received time.Time
 }
 
 // Identity is who signed in, from a verified ID token, or whom a verified
@@ -44,12 +48,13 @@ type Identity struct {
 	SessionID string
 	// Claims are all claims of the token; numbers are json.Number.
 	Claims map[string]any
+	// Expiry is the token's exp, the zero time where a refresh brought none.
 	Expiry time.Time
 }
 
 // Until returns when the tokens run out: the access token's expires_in, else
 // its own exp, else the ID token's. An exp that the access token names is
-// never exceeded.
+// never exceeded. The zero time means that they have no life of their own.
 func (t Tokens) Until(id *Identity) time.Time {
 	exp := unverifiedExpiry(t.Access.Reveal())
 	switch {
@@ -106,15 +111,21 @@ func unverifiedClaims(token string, into any) bool {
 // in. An error that is [ErrTemporary] can be tried again; any other means that
 // these tokens sign nobody in.
 func (c *Client) Verify(ctx context.Context, t Tokens) (*Identity, error) {
-	raw := t.ID.Reveal()
-	switch {
-	case raw == "":
+	if t.ID == "" {
 		return nil, errors.New("the identity provider sent no ID token: is openid among the scopes of this client?")
-	case len(raw) > maxToken || len(t.Access) > maxToken || len(t.Refresh) > maxToken:
-		return nil, fmt.Errorf("a token is larger than %d bytes", maxToken)
 	}
-	who, err := c.verifyID(ctx, raw, t.Access.Reveal())
+	if err := t.checkSize(); err != nil {
+		return nil, err
+	}
+	who, err := c.verifyID(ctx, t.ID.Reveal(), t.Access.Reveal())
 	return who, about("ID token", err)
+}
+
+func (t Tokens) checkSize() error {
+	if max(len(t.Access), len(t.Refresh), len(t.ID)) > maxToken {
+		return fmt.Errorf("a token is larger than %d bytes", maxToken)
+	}
+	return nil
 }
 
 // about says which token an error is about.
@@ -234,7 +245,6 @@ func checkNames(claims map[string]any) error {
 // claimSet are the claims with rules of their own, as they arrived: go-oidc is
 // lenient about their types.
 type claimSet struct {
-	Sub   json.RawMessage `json:"sub"`
 	Exp   json.RawMessage `json:"exp"`
 	Nbf   json.RawMessage `json:"nbf"`
 	Iat   json.RawMessage `json:"iat"`
@@ -263,15 +273,12 @@ func readClaims(payload []byte) (claimSet, error) {
 
 // identity applies the rules that ID tokens and access tokens share.
 func (c *Client) identity(cs claimSet) (*Identity, error) {
-	var subject string
-	if json.Unmarshal(cs.Sub, &subject) != nil || subject == "" || len(subject) > maxSubject || !showable(subject) {
+	subject, ok := cs.short("sub")
+	if !ok {
 		return nil, errors.New("sub is missing or not a short printable string")
 	}
-	exp, ok := numericDate(cs.Exp)
-	if !ok || !time.Now().Before(exp.Add(c.cfg.ClockSkew)) {
-		return nil, errors.New("exp is not a number of seconds in the future")
-	}
-	if err := c.checkTimes(cs); err != nil {
+	exp, err := c.checkTimes(cs)
+	if err != nil {
 		return nil, err
 	}
 	if cs.Event != nil || strings.EqualFold(cs.Type, "Logout") {
@@ -280,7 +287,19 @@ func (c *Client) identity(cs claimSet) (*Identity, error) {
 	return &Identity{Issuer: c.cfg.Issuer, Subject: subject, SessionID: cs.Sid, Claims: cs.all, Expiry: exp}, nil
 }
 
-func (c *Client) checkTimes(cs claimSet) error {
+// short reads a claim that names something, as OpenID Connect Core §2 bounds
+// sub: it ends up in a store, in logs and on pages.
+func (cs claimSet) short(claim string) (string, bool) {
+	text, ok := cs.all[claim].(string)
+	return text, ok && text != "" && len(text) <= maxSubject && showable(text)
+}
+
+// checkTimes returns exp, which every token must have.
+func (c *Client) checkTimes(cs claimSet) (time.Time, error) {
+	exp, ok := numericDate(cs.Exp)
+	if !ok || !time.Now().Before(exp.Add(c.cfg.ClockSkew)) {
+		return time.Time{}, errors.New("exp is not a number of seconds in the future")
+	}
 	latest := time.Now().Add(c.cfg.ClockSkew)
 	for _, claim := range []struct {
 		name string
@@ -290,10 +309,10 @@ func (c *Client) checkTimes(cs claimSet) error {
 			continue
 		}
 		if at, ok := numericDate(claim.raw); !ok || at.After(latest) {
-			return fmt.Errorf("%s is not a time up to now: is one of the two clocks wrong?", claim.name)
+			return time.Time{}, fmt.Errorf("%s is not a time up to now: is one of the two clocks wrong?", claim.name)
 		}
 	}
-	return nil
+	return exp, nil
 }
 
 // checkAuthorizedParty refuses a token that was made for another client of the

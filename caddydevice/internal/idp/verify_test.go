@@ -272,6 +272,7 @@ func TestOversizeTokens(t *testing.T) {
 		tok := approved(p, nil)
 		for name, change := range map[string]func(*Tokens){
 			"access": func(t *Tokens) { t.Access = big }, "refresh": func(t *Tokens) { t.Refresh = big },
+			"ID": func(t *Tokens) { t.ID = secret.String(p.IDToken(func(m map[string]any) { m["pad"] = big.Reveal() })) },
 		} {
 			changed := tok
 			change(&changed)

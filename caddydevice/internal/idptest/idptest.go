@@ -1,26 +1,23 @@
 // Package idptest is a scriptable identity provider for tests: it serves
-// discovery, keys, device authorization and token requests from memory, over
-// HTTP or as an http.RoundTripper that needs no socket, and so runs inside a
-// testing/synctest bubble.
+// discovery, keys, device authorization, token and revocation requests from
+// memory, over HTTP or as an http.RoundTripper that needs no socket, and so runs
+// inside a testing/synctest bubble.
 package idptest
 
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // Reply is one scripted answer. Err, where set, is a connection that broke.
@@ -70,35 +67,32 @@ type Provider struct {
 	Device func(n int) Reply
 	// Poll answers the nth poll (from 1) of a device code; nil means pending.
 	Poll func(n int, code string) Reply
+	// Refresh answers the nth refresh (from 1), of this refresh token; nil
+	// means a usual new pair.
+	Refresh func(n int, token string) Reply
 	// Metadata changes the discovery document.
 	Metadata func(map[string]any)
 
-	mu      sync.Mutex
-	key     *ecdsa.PrivateKey
-	keyID   string
-	calls   []Call
-	polls   map[string]int
-	devices int
-	replies map[string]func() (Reply, bool)
-	allow   map[string]Reply
+	mu        sync.Mutex
+	key       *ecdsa.PrivateKey
+	keyID     string
+	calls     []Call
+	polls     map[string]int
+	devices   int
+	refreshes int
+	replies   map[string]func() (Reply, bool)
+	allow     map[string]Reply
+	cut       map[string]error
 }
 
 // New returns a provider with the issuer, for the client id "gate".
 func New(issuer string) *Provider {
-	p := &Provider{Issuer: issuer, ClientID: "gate", Subject: "sub-alice", polls: map[string]int{}, replies: map[string]func() (Reply, bool){}, allow: map[string]Reply{}}
+	p := &Provider{
+		Issuer: issuer, ClientID: "gate", Subject: "sub-alice", polls: map[string]int{},
+		replies: map[string]func() (Reply, bool){}, allow: map[string]Reply{}, cut: map[string]error{},
+	}
 	p.Rotate("key-1")
 	return p
-}
-
-// Rotate makes a new signing key the only one.
-func (p *Provider) Rotate(keyID string) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.key, p.keyID = key, keyID
 }
 
 // Answer scripts a path ("/jwks", "/token", …): while f answers true, its reply
@@ -112,6 +106,14 @@ func (p *Provider) Answer(path string, f func() (Reply, bool)) {
 // Always answers a path with one reply.
 func (p *Provider) Always(path string, r Reply) {
 	p.Answer(path, func() (Reply, bool) { return r, true })
+}
+
+// Unreachable fails every following request for a path before anything is sent,
+// as where nobody can be dialled; nil takes that back. It is for RoundTrip only.
+func (p *Provider) Unreachable(path string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut[path] = err
 }
 
 // Approve lets every following poll of the device code succeed; "" stands for
@@ -140,65 +142,21 @@ func (p *Provider) Calls(path string) []Call {
 	return calls
 }
 
-// Tokens makes a successful token answer; change may alter its members.
-func (p *Provider) Tokens(change func(map[string]any)) Reply {
-	answer := map[string]any{
-		"access_token": "access-canary-" + rand.Text(), "token_type": "Bearer", "expires_in": 3600,
-		"refresh_token": "refresh-canary-" + rand.Text(), "id_token": p.IDToken(nil),
-	}
-	if change != nil {
-		change(answer)
-	}
-	return JSON(http.StatusOK, answer)
-}
-
-// IDToken makes a signed ID token; change may alter its claims.
-func (p *Provider) IDToken(change func(map[string]any)) string {
-	claims := map[string]any{
-		"iss": p.Issuer, "aud": p.ClientID, "sub": p.Subject,
-		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
-		"preferred_username": "alice", "groups": []string{"staff", "admins"},
-	}
-	maps.Copy(claims, p.Claims)
-	if change != nil {
-		change(claims)
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		panic(err)
-	}
-	return p.Sign(payload, nil)
-}
-
-// Sign signs a payload with the current key; header adds to the protected one.
-func (p *Provider) Sign(payload []byte, header map[jose.HeaderKey]any) string {
-	p.mu.Lock()
-	key, keyID := p.key, p.keyID
-	p.mu.Unlock()
-	opts := (&jose.SignerOptions{}).WithHeader("kid", keyID)
-	for k, v := range header {
-		opts = opts.WithHeader(k, v)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, opts)
-	if err != nil {
-		panic(err)
-	}
-	jws, err := signer.Sign(payload)
-	if err != nil {
-		panic(err)
-	}
-	text, err := jws.CompactSerialize()
-	if err != nil {
-		panic(err)
-	}
-	return text
-}
-
-// RoundTrip implements http.RoundTripper, so that a client needs no socket.
+// RoundTrip implements http.RoundTripper, so that a client needs no socket. As
+// net/http does, it tells a client that traces its request once there is a
+// connection.
 func (p *Provider) RoundTrip(r *http.Request) (*http.Response, error) {
+	p.mu.Lock()
+	err := p.cut[r.URL.Path]
+	p.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.GotConn != nil {
+		trace.GotConn(httptrace.GotConnInfo{})
+	}
 	done := make(chan struct{})
 	rec := httptest.NewRecorder()
-	var err error
 	go func() {
 		defer close(done)
 		err = p.serve(rec, r)
@@ -269,7 +227,9 @@ func (p *Provider) reply(call Call) Reply {
 	case "/device":
 		return p.device()
 	case "/token":
-		return p.token(call.Form.Get("device_code"))
+		return p.token(call.Form)
+	case "/revoke":
+		return Reply{Status: http.StatusOK}
 	}
 	return Reply{Status: http.StatusNotFound}
 }
@@ -278,19 +238,13 @@ func (p *Provider) discovery() Reply {
 	md := map[string]any{
 		"issuer": p.Issuer, "jwks_uri": p.Issuer + "/jwks", "token_endpoint": p.Issuer + "/token",
 		"device_authorization_endpoint": p.Issuer + "/device", "authorization_endpoint": p.Issuer + "/auth",
+		"revocation_endpoint": p.Issuer + "/revoke", "end_session_endpoint": p.Issuer + "/logout",
 		"scopes_supported": []string{"openid", "profile", "email", "offline_access", "phone"},
 	}
 	if p.Metadata != nil {
 		p.Metadata(md)
 	}
 	return JSON(http.StatusOK, md)
-}
-
-// Keys is the usual answer with the current key set.
-func (p *Provider) Keys() Reply {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return JSON(http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: p.keyID, Use: "sig", Algorithm: "ES256"}}})
 }
 
 func (p *Provider) device() Reply {
@@ -315,7 +269,25 @@ func Device(issuer string, n int) map[string]any {
 	}
 }
 
-func (p *Provider) token(code string) Reply {
+func (p *Provider) token(form url.Values) Reply {
+	if form.Get("grant_type") == "refresh_token" {
+		return p.refresh(form.Get("refresh_token"))
+	}
+	return p.poll(form.Get("device_code"))
+}
+
+func (p *Provider) refresh(token string) Reply {
+	p.mu.Lock()
+	p.refreshes++
+	n := p.refreshes
+	p.mu.Unlock()
+	if p.Refresh != nil {
+		return p.Refresh(n, token)
+	}
+	return p.Tokens(nil)
+}
+
+func (p *Provider) poll(code string) Reply {
 	p.mu.Lock()
 	p.polls[code]++
 	n := p.polls[code]

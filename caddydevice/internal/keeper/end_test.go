@@ -103,13 +103,31 @@ func TestApproval(t *testing.T) {
 		if id.AccessToken == "" || id.RefreshToken == "" || id.IDToken == "" {
 			t.Error("a token is missing")
 		}
-		if want := time.Now().Add(time.Hour); !s.Now().Expires.Equal(want) {
-			t.Errorf("expires %v, want %v", s.Now().Expires, want)
+		if want := time.Now().Add(time.Hour); !id.TokensUntil.Equal(want) {
+			t.Errorf("the tokens run out %v, want %v", id.TokensUntil, want)
 		}
 		r.wantResult(idp.Approved, 4)
 		r.wantNoMorePolls()
-		time.Sleep(time.Hour)
 		n := newNode(t, r.idp, r.st)
+		n.want(n.lookup(key), session.Active, "")
+	})
+}
+
+// TestNoRefreshToken: the session ends with its tokens.
+func TestNoRefreshToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := idptest.New(issuer)
+		p.Poll = script(p.Tokens(func(answer map[string]any) { delete(answer, "refresh_token") }))
+		r := newNode(t, p, &flaky{Store: store.NewMemory()})
+		s, key := r.watched(5*time.Second, 10*time.Minute)
+		<-s.Now().Next()
+		synctest.Wait()
+		time.Sleep(time.Hour - time.Nanosecond)
+		r.want(s, session.Active, "")
+		time.Sleep(time.Nanosecond)
+		r.want(s, session.Ended, session.TokenExpired)
+		r.stop()
+		n := newNode(t, p, r.st)
 		n.want(n.lookup(key), session.Ended, session.TokenExpired)
 	})
 }

@@ -36,11 +36,11 @@ const (
 )
 
 // flow is one sign-in. A worker that has taken it out of the queue owns
-// everything but due, index, unwatched and accept, which Keeper.mu guards.
+// everything but the job, unwatched and accept, which Keeper.mu guards.
 type flow struct {
+	job
+	keeper  *Keeper
 	session *session.Session
-	due     time.Time
-	index   int // in the queue; -1 while a worker has it
 	// unwatched counts the polls in a row that nobody watched.
 	unwatched int
 	accept    Accept
@@ -97,6 +97,8 @@ func (f *flow) next(now time.Time) time.Time {
 	return at
 }
 
+func (f *flow) turn() { f.keeper.run(f) }
+
 // run does what is due for a flow and puts it back, unless it is done.
 func (k *Keeper) run(f *flow) {
 	if k.step(f) {
@@ -114,7 +116,7 @@ func (k *Keeper) run(f *flow) {
 	} else {
 		f.unwatched++
 	}
-	k.schedule(f, f.next(time.Now()))
+	k.polls.put(&f.job, f.next(time.Now()))
 }
 
 // step is one turn: finish what is in hand, else poll. It reports whether the
@@ -178,6 +180,7 @@ func (k *Keeper) lead(f *flow) bool {
 
 // heed acts on a poll's answer.
 func (k *Keeper) heed(f *flow, snap *session.Snapshot, ans idp.Answer) bool {
+	f.session.Away(ans.Outcome == idp.Transient)
 	if ans.Outcome == idp.Transient {
 		f.failures++
 		return false
@@ -233,21 +236,32 @@ func (k *Keeper) verify(f *flow) bool {
 	f.tokens = nil
 	if err != nil {
 		f.lastErr = err
+		k.revoke(tokens)
 		return k.end(f, idp.Failed, session.Failed, session.BadTokens)
 	}
 	if err := k.accepted(f, who); err != nil {
 		f.lastErr = err
+		k.revoke(tokens)
 		return k.end(f, idp.Denied, session.Denied, session.WrongAccount)
-	}
-	identity := session.Identity{
-		Issuer: who.Issuer, Subject: who.Subject, SessionID: who.SessionID, Claims: who.Claims,
-		AccessToken: tokens.Access, RefreshToken: tokens.Refresh, IDToken: tokens.ID, Since: time.Now(),
 	}
 	f.result = idp.Approved
 	f.write = func(ctx context.Context) error {
-		return f.session.Activate(ctx, identity, tokens.Until(who))
+		err := f.session.Activate(ctx, identityOf(who, tokens))
+		if f.session.Now().State != session.Active && decided(err) {
+			k.revoke(tokens) // a logout, or the client, was faster
+		}
+		return err
 	}
 	return k.settle(f)
+}
+
+// identityOf is who signed in, with the tokens that say so.
+func identityOf(who *idp.Identity, tokens idp.Tokens) session.Identity {
+	return session.Identity{
+		Issuer: who.Issuer, Subject: who.Subject, SessionID: who.SessionID, Claims: who.Claims,
+		AccessToken: tokens.Access, RefreshToken: tokens.Refresh, IDToken: tokens.ID, Since: time.Now(),
+		Asked: tokens.Asked, TokensSince: tokens.Received, TokensUntil: tokens.Until(who),
+	}
 }
 
 // accepted asks whether the approval is that of somebody who is meant.
@@ -273,7 +287,7 @@ func (k *Keeper) end(f *flow, outcome idp.Outcome, state session.State, reason s
 func (k *Keeper) settle(f *flow) bool {
 	err := f.write(k.calls)
 	switch {
-	case err == nil, errors.Is(err, store.ErrConflict), errors.Is(err, session.ErrTransition):
+	case decided(err):
 	case !f.tooLate():
 		return f.again(err)
 	default:
@@ -281,6 +295,12 @@ func (k *Keeper) settle(f *flow) bool {
 	}
 	k.release(k.calls, f)
 	return true
+}
+
+// decided reports whether it stands in the store what became of a session, by
+// this write or by somebody's that was faster.
+func decided(err error) bool {
+	return err == nil || errors.Is(err, store.ErrConflict) || errors.Is(err, session.ErrTransition) || errors.Is(err, session.ErrOvertaken)
 }
 
 // release lets others poll for the sign-in; where that fails, the lease lapses.

@@ -72,6 +72,7 @@ type rig struct {
 	mu      sync.Mutex
 	results []Result
 	told    []told
+	tries   []Refresh
 	once    sync.Once
 }
 
@@ -95,6 +96,11 @@ func newNode(t *testing.T, p *idptest.Provider, st *flaky) *rig {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.results = append(r.results, res)
+		},
+		Refreshed: func(_ *session.Session, try Refresh) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.tries = append(r.tries, try)
 		},
 	})
 	t.Cleanup(r.stop)
@@ -121,8 +127,13 @@ func (r *rig) stop() {
 // signIn starts a sign-in that polls every interval for life.
 func (r *rig) signIn(interval, life time.Duration) (*session.Session, session.Key) {
 	r.Helper()
+	return r.signInAs(session.Terminal, interval, life)
+}
+
+func (r *rig) signInAs(kind session.Kind, interval, life time.Duration) (*session.Session, session.Key) {
+	r.Helper()
 	s, key, err := r.tab.Create(context.Background(), session.New{
-		Kind: session.Terminal, Site: site, Expires: time.Now().Add(life), Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
+		Kind: kind, Site: site, Expires: time.Now().Add(life), Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
 		Login: session.Login{DeviceCode: secret.String("device-canary-1"), CodeVerifier: secret.String("verifier-canary-1"), UserCode: "WDJB-0001", VerificationURI: issuer + "/activate", Interval: interval},
 	})
 	if err != nil {

@@ -1,11 +1,11 @@
 // Package keeper makes the timed token requests for sessions: it polls while a
 // sign-in is pending, never sooner than the identity provider allows (RFC 8628
-// §3.5), and writes down what came of it. One loop with one heap decides what
-// is due; a bounded set of workers does it.
+// §3.5), refreshes the tokens of those that are active, revokes what nobody
+// needs any more, and writes down what came of it. Heaps decide what is due;
+// bounded sets of workers do it, without a goroutine for each session.
 package keeper
 
 import (
-	"container/heap"
 	"context"
 	"crypto/rand"
 	"sync"
@@ -18,8 +18,11 @@ import (
 )
 
 const (
-	// workers bounds the requests to the identity provider under way.
-	workers = 32
+	// pollWorkers, tokenWorkers and revokeWorkers bound the requests to the
+	// identity provider under way: polls, refreshes and revocations. They are
+	// apart, so that refreshes that hang keep nobody from signing in, and
+	// revocations that hang nobody from being refreshed.
+	pollWorkers, tokenWorkers, revokeWorkers = 32, 32, 8
 	// sweepEvery is how often sessions that ran out are written down.
 	sweepEvery = 30 * time.Second
 )
@@ -34,6 +37,14 @@ type Config struct {
 	// Settled is called once for each sign-in that was added, when the keeper
 	// is done with it. It must be quick.
 	Settled func(s *session.Session, r Result)
+	// Refreshed is called after each try to refresh a session. It must be quick.
+	Refreshed func(s *session.Session, r Refresh)
+	// Ended is called when an active session, as it was, has ended by this
+	// node's doing. It must be quick.
+	Ended func(s *session.Session, was, now *session.Snapshot)
+	// Revoked is called for each token that was revoked, or could not be: err
+	// says why. It must be quick.
+	Revoked func(err error)
 }
 
 // Result is what became of a sign-in, for the log. Err holds no secrets.
@@ -43,19 +54,22 @@ type Result struct {
 	Err     error
 }
 
-// Keeper polls for sign-ins until each has come to an end.
+// Keeper polls for sign-ins until each has come to an end, and refreshes active
+// sessions.
 type Keeper struct {
 	cfg    Config
 	client atomic.Pointer[idp.Client]
 	holder string // this keeper's name in leases
 
-	mu      sync.Mutex
-	flows   map[session.ID]*flow
-	queue   queue
-	pending atomic.Int64
+	mu       sync.Mutex
+	flows    map[session.ID]*flow
+	renewals map[session.ID]*renewal
+	polls    *schedule
+	tokens   *schedule // renewals
+	revokes  *schedule // revocations
+	pending  atomic.Int64
+	revoking int // revocations under way or due
 
-	wake chan struct{}
-	work chan *flow
 	done sync.WaitGroup
 	// closing ends the loop; calls is the context of requests under way, which
 	// are given time to end: an answer given up on may be a token lost.
@@ -68,20 +82,16 @@ type Keeper struct {
 func New(client *idp.Client, cfg Config) *Keeper {
 	calls, abort := context.WithCancel(context.Background())
 	k := &Keeper{
-		cfg: cfg, holder: rand.Text(), flows: map[session.ID]*flow{},
-		wake: make(chan struct{}, 1), work: make(chan *flow),
+		cfg: cfg, holder: rand.Text(), flows: map[session.ID]*flow{}, renewals: map[session.ID]*renewal{},
 		closing: make(chan struct{}), calls: calls, abort: abort,
 	}
 	k.client.Store(client)
-	k.done.Go(k.loop)
+	k.polls, k.tokens, k.revokes = newSchedule(&k.mu, k.closing), newSchedule(&k.mu, k.closing), newSchedule(&k.mu, k.closing)
+	cfg.Table.Notify(session.Hooks{Opened: k.keep, Ended: k.ended})
+	k.polls.start(&k.done, pollWorkers)
+	k.tokens.start(&k.done, tokenWorkers)
+	k.revokes.start(&k.done, revokeWorkers)
 	k.done.Go(k.sweep)
-	for range workers {
-		k.done.Go(func() {
-			for f := range k.work {
-				k.run(f)
-			}
-		})
-	}
 	return k
 }
 
@@ -97,7 +107,7 @@ func (k *Keeper) Client() *idp.Client { return k.client.Load() }
 // whoever hears from their client next goes on. Close is for calling once.
 func (k *Keeper) Close() {
 	close(k.closing)
-	late := time.AfterFunc(2*k.client.Load().Timeout()+time.Second, k.abort)
+	late := time.AfterFunc(max(2*k.client.Load().Timeout(), idp.RefreshTimeout)+time.Second, k.abort)
 	k.done.Wait()
 	late.Stop()
 	k.abort()
@@ -137,10 +147,11 @@ func (k *Keeper) Add(s *session.Session, accept Accept) {
 	if _, ok := k.flows[s.ID()]; ok {
 		return
 	}
-	f := &flow{session: s, accept: accept, last: time.Now(), index: -1}
+	f := &flow{session: s, accept: accept, last: time.Now()}
+	f.keeper, f.job = k, job{index: -1, task: f}
 	k.flows[s.ID()] = f
 	k.pending.Add(1)
-	k.schedule(f, f.next(time.Now()))
+	k.polls.put(&f.job, f.next(time.Now()))
 }
 
 // Seen tells that the session's client made a request: a sign-in that nobody
@@ -153,10 +164,10 @@ func (k *Keeper) Seen(s *session.Session, accept Accept) {
 	if ok {
 		f.accept = accept
 	}
-	if ok && f.unwatched > 0 && f.index >= 0 {
+	if ok && f.unwatched > 0 && f.queued() {
 		f.unwatched = 0
 		if at := f.next(time.Now()); at.Before(f.due) {
-			k.schedule(f, at)
+			k.polls.put(&f.job, at)
 		}
 	}
 	k.mu.Unlock()
@@ -172,8 +183,8 @@ func (k *Keeper) Oldest(quiet time.Duration) *session.Session {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var oldest *session.Session
-	for _, f := range k.queue {
-		if f.inHand() || f.session.Watched(quiet) {
+	for _, f := range k.flows {
+		if !f.queued() || f.inHand() || f.session.Watched(quiet) {
 			continue
 		}
 		if oldest == nil || f.session.Created().Before(oldest.Created()) {
@@ -188,8 +199,8 @@ func (k *Keeper) Oldest(quiet time.Duration) *session.Session {
 func (k *Keeper) GiveUp(ctx context.Context, s *session.Session) bool {
 	k.mu.Lock()
 	f, ok := k.flows[s.ID()]
-	if ok = ok && f.index >= 0 && !f.inHand(); ok {
-		heap.Remove(&k.queue, f.index) // as a worker takes it
+	if ok = ok && f.queued() && !f.inHand(); ok {
+		k.polls.take(&f.job)
 	}
 	k.mu.Unlock()
 	if !ok {
@@ -199,7 +210,7 @@ func (k *Keeper) GiveUp(ctx context.Context, s *session.Session) bool {
 	k.mu.Lock()
 	if err != nil {
 		f.lastErr = err
-		k.schedule(f, f.next(time.Now()))
+		k.polls.put(&f.job, f.next(time.Now()))
 		k.mu.Unlock()
 		return false
 	}
@@ -209,60 +220,6 @@ func (k *Keeper) GiveUp(ctx context.Context, s *session.Session) bool {
 	k.release(ctx, f)
 	k.cfg.Settled(s, Result{Outcome: idp.Expired, Polls: f.polls})
 	return true
-}
-
-// schedule puts a flow into the queue, or moves it there. k.mu is held.
-func (k *Keeper) schedule(f *flow, at time.Time) {
-	f.due = at
-	if f.index >= 0 {
-		heap.Fix(&k.queue, f.index)
-	} else {
-		heap.Push(&k.queue, f)
-	}
-	if f.index == 0 {
-		select {
-		case k.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// loop hands out what is due.
-func (k *Keeper) loop() {
-	defer close(k.work)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		f, wait := k.takeDue()
-		if f != nil {
-			select {
-			case k.work <- f:
-				continue
-			case <-k.closing:
-				return
-			}
-		}
-		timer.Reset(wait)
-		select {
-		case <-timer.C:
-		case <-k.wake:
-		case <-k.closing:
-			return
-		}
-	}
-}
-
-// takeDue takes a flow that is due out of the queue, or says how long to wait.
-func (k *Keeper) takeDue() (*flow, time.Duration) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if len(k.queue) == 0 {
-		return nil, time.Hour
-	}
-	if wait := time.Until(k.queue[0].due); wait > 0 {
-		return nil, wait
-	}
-	return heap.Pop(&k.queue).(*flow), 0
 }
 
 // sweep keeps the table from holding what is over.
@@ -277,29 +234,4 @@ func (k *Keeper) sweep() {
 			return
 		}
 	}
-}
-
-// queue is a heap of flows by due time.
-type queue []*flow
-
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-func (q *queue) Push(x any) {
-	f := x.(*flow)
-	f.index = len(*q)
-	*q = append(*q, f)
-}
-
-func (q *queue) Pop() any {
-	old := *q
-	f := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	f.index = -1
-	return f
 }

@@ -120,7 +120,7 @@ func TestManySignIns(t *testing.T) {
 		if n := r.polls(); n != many {
 			t.Errorf("%d polls, want %d", n, many)
 		}
-		if most > before+4*workers {
+		if most > before+4*pollWorkers {
 			t.Errorf("%d goroutines at the most", most)
 		}
 		r.mu.Lock()

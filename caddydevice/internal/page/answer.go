@@ -84,6 +84,8 @@ type Answer struct {
 	ReloadAfter time.Duration
 	// Button offers to start a sign-in.
 	Button bool
+	// EndSession is where the person can sign out of the identity provider too.
+	EndSession string
 }
 
 // Write sends the answer. Nothing of it can be cached, framed, or read from

@@ -33,6 +33,8 @@ type pageData struct {
 	Poll        bool
 	Since       string
 	Until       string
+	Away        bool
+	EndText     string
 }
 
 func (a *Answer) html(nonce string) ([]byte, error) {
@@ -42,6 +44,7 @@ func (a *Answer) html(nonce string) ([]byte, error) {
 	if a.Before != "" {
 		d.BeforeText = messageOf(a.Before, a.BeforeDetail).text
 	}
+	d.Away, d.EndText = a.Login != nil && a.Detail != "", endSessionText
 	if l := a.Login; l != nil {
 		d.QR = template.HTML(SVG(l.QRText())) //nolint:gosec // drawn by SVG from numbers only
 		d.Minutes = plural(minutes(l.Expires), "minute")

@@ -23,6 +23,7 @@ type jsonAnswer struct {
 	WaitURI                 string `json:"wait_uri,omitempty"`
 	QRURI                   string `json:"qr_uri,omitempty"`
 	LoginURI                string `json:"login_uri,omitempty"`
+	EndSessionURI           string `json:"end_session_uri,omitempty"`
 
 	User    string `json:"user,omitempty"`
 	Subject string `json:"sub,omitempty"`
@@ -31,7 +32,7 @@ type jsonAnswer struct {
 }
 
 func (a *Answer) json() ([]byte, error) {
-	j := jsonAnswer{Status: a.Status, Error: errorWords[a.Status], LoginURI: a.LoginURI}
+	j := jsonAnswer{Status: a.Status, Error: errorWords[a.Status], LoginURI: a.LoginURI, EndSessionURI: a.EndSession}
 	if j.Error != "" {
 		m := messageOf(a.Status, a.Detail)
 		j.Description, j.Reason = m.text+" "+m.next, a.Detail

@@ -29,6 +29,9 @@ var errorWords = map[Status]string{
 const (
 	signInAgain = "Sign in again to go on."
 	tryLater    = "Try again in a moment."
+	// endSessionText goes before the address of the identity provider's own
+	// sign-out.
+	endSessionText = "You may still be signed in at the identity provider. Sign out there as well at"
 )
 
 // messages, by status and detail. The entry without a detail is for details
@@ -39,6 +42,10 @@ var messages = map[Status]map[string]message{
 		"body": {
 			"Sign in", "This sign-in waits for your approval, and a request with a body cannot wait for it (Prefer: wait).",
 			"Wait for the approval with a GET of wait_uri, then send the request again.",
+		},
+		"away": {
+			"Sign in", "The identity provider does not answer at the moment, so this sign-in may take longer.",
+			"The code stays good, and it is asked again and again.",
 		},
 	},
 	Active: {
@@ -80,10 +87,18 @@ var messages = map[Status]map[string]message{
 		"":              {"Signed out", "This sign-in is over.", signInAgain},
 		"signed_out":    {"Signed out", "You have signed out.", signInAgain},
 		"token_expired": {"Sign-in over", "The identity provider's approval has run out.", signInAgain},
-		"idle":          {"Sign-in over", "This sign-in was not used for too long.", signInAgain},
-		"lifetime":      {"Sign-in over", "This sign-in has reached its longest life.", signInAgain},
-		"crowded":       {"Sign-in given up", "Too many sign-ins were under way, so this one, which nobody had asked about for a while, was given up.", "Start again to get a new code."},
-		"replaced":      {"Sign-in replaced", "A new sign-in was started in place of this one.", "Use the new code."},
+		"refused":       {"Sign-in over", "The identity provider no longer renews this sign-in: it was taken back there, or has run out.", signInAgain},
+		"refresh_lost": {
+			"Sign-in over", "The identity provider's renewal of this sign-in was lost on its way, by a restart or a broken connection.", signInAgain,
+		},
+		"other_identity": {"Sign-in over", "The identity provider renewed this sign-in for somebody else, so it was ended.", signInAgain},
+		"tokens":         {"Sign-in over", "The identity provider's renewal of this sign-in could not be trusted.", signInAgain},
+		"logged_out":     {"Signed out", "This sign-in was ended at the identity provider.", signInAgain},
+		"revoked":        {"Sign-in ended", "An operator of this site has ended this sign-in.", signInAgain},
+		"idle":           {"Sign-in over", "This sign-in was not used for too long.", signInAgain},
+		"lifetime":       {"Sign-in over", "This sign-in has reached its longest life.", signInAgain},
+		"crowded":        {"Sign-in given up", "Too many sign-ins were under way, so this one, which nobody had asked about for a while, was given up.", "Start again to get a new code."},
+		"replaced":       {"Sign-in replaced", "A new sign-in was started in place of this one.", "Use the new code."},
 	},
 	Superseded: {
 		"": {"Signed in elsewhere", "Another window of this browser has finished this sign-in.", "Load this page again."},
@@ -107,9 +122,10 @@ var messages = map[Status]map[string]message{
 		"waits":   {"Too many waits", "Too many requests wait for a sign-in already.", tryLater},
 	},
 	Unavailable: {
-		"":      {"Not available", "The identity provider cannot be reached, so nobody can sign in right now.", tryLater},
-		"keys":  {"Not available", "The identity provider's keys cannot be reached, so an access token cannot be checked right now.", tryLater},
-		"store": {"Not available", "The place where sign-ins are kept cannot be reached. Nobody is signed out by this.", tryLater},
+		"":        {"Not available", "The identity provider cannot be reached, so nobody can sign in right now.", tryLater},
+		"refresh": {"Not available", "This sign-in has to be renewed, and the identity provider does not answer. Nobody is signed out by this.", tryLater},
+		"keys":    {"Not available", "The identity provider's keys cannot be reached, so an access token cannot be checked right now.", tryLater},
+		"store":   {"Not available", "The place where sign-ins are kept cannot be reached. Nobody is signed out by this.", tryLater},
 	},
 	Required: {
 		"":        {"Sign in", "You have to sign in to see this.", "Start a sign-in."},
@@ -133,6 +149,7 @@ var messages = map[Status]map[string]message{
 		"format":        {"Bad request", "There is no such format.", "Use curl, netrc or header."},
 		"browser_key":   {"Bad request", "A browser's session key is never printed.", "Sign in from a terminal: its key can be."},
 		"token_logout":  {"Bad request", "This request has an access token of its own, and no session that could be ended here.", "Let it run out, or revoke it at the identity provider."},
+		"logout_token":  {"Bad request", "This is no logout token for this site.", "Send one logout_token of the identity provider, as a form."},
 		"unsupported":   {"Not supported", "This is not supported yet.", "Leave out what asks for it, or ask for application/json."},
 		"authorization": {"Bad request", "This request has more than one Authorization header.", "Send one."},
 		"host":          {"Bad request", "This host name is not one that this site answers for.", "Use the site's own name; its operator may have to set public_url."},

@@ -262,3 +262,17 @@ func TestWrite(t *testing.T) {
 		})
 	}
 }
+
+func TestProgressLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Login{Expires: time.Now().Add(8 * time.Minute)}
+		for away, want := range map[bool]string{
+			false: "waiting, 8 minutes left\n",
+			true:  "waiting, 8 minutes left; the identity provider does not answer at the moment\n",
+		} {
+			if got := l.ProgressLine(away); got != want {
+				t.Errorf("away %t: %q", away, got)
+			}
+		}
+	})
+}

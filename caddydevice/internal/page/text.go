@@ -25,15 +25,21 @@ func (a *Answer) text() []byte {
 		if a.LoginURI != "" {
 			fmt.Fprintf(&b, "\n%s\n", a.LoginURI)
 		}
+		if a.EndSession != "" {
+			fmt.Fprintf(&b, "\n%s\n\n%s\n", endSessionText, a.EndSession)
+		}
 	}
 	return []byte(b.String())
 }
 
 func (a *Answer) loginText(b *strings.Builder) {
 	l := a.Login
-	if a.Detail != "" {
-		m := messageOf(a.Status, a.Detail)
+	switch m := messageOf(a.Status, a.Detail); a.Detail {
+	case "":
+	case "body":
 		fmt.Fprintf(b, "%s %s\n\n%s\n\n", m.text, m.next, l.WaitURI)
+	default:
+		fmt.Fprintf(b, "%s %s\n\n", m.text, m.next)
 	}
 	fmt.Fprintf(b, "Sign in to %s: open this address on a phone or a computer\n\n%s\n\nand enter the code\n\n%s\n\n", a.Site, l.VerificationURI, l.UserCode)
 	fmt.Fprintf(b, "The code works for %s, until %s.\n", plural(minutes(l.Expires), "minute"), l.Expires.Format("15:04 MST"))
@@ -58,9 +64,14 @@ func (a *Answer) userText(b *strings.Builder) {
 	fmt.Fprintf(b, ", until %s.\n", u.Until.Format("2006-01-02 15:04 MST"))
 }
 
-// ProgressLine is a whole line that says that nothing has changed yet.
-func (l *Login) ProgressLine() string {
-	return fmt.Sprintf("waiting, %s left\n", plural(minutes(l.Expires), "minute"))
+// ProgressLine is a whole line that says that nothing has changed yet; away is
+// whether the identity provider does not answer.
+func (l *Login) ProgressLine(away bool) string {
+	left := plural(minutes(l.Expires), "minute")
+	if away {
+		return fmt.Sprintf("waiting, %s left; the identity provider does not answer at the moment\n", left)
+	}
+	return fmt.Sprintf("waiting, %s left\n", left)
 }
 
 // OutcomeLine is the whole line that ends a streamed text answer.

@@ -33,7 +33,7 @@ func find(t *testing.T, tab *Table, key Key) *Session {
 func TestConflicts(t *testing.T) {
 	ctx := context.Background()
 	slower := func(s *Session) error { return s.Slower(ctx, time.Minute) }
-	approve := func(s *Session) error { return s.Activate(ctx, newIdentity(), time.Now().Add(time.Hour)) }
+	approve := func(s *Session) error { return s.Activate(ctx, lasting(time.Hour)) }
 	end := func(state State, reason Reason) func(*Session) error {
 		return func(s *Session) error { return s.End(ctx, state, reason) }
 	}
@@ -117,7 +117,7 @@ func TestRemovedElsewhere(t *testing.T) {
 		if err := st.Delete(context.Background(), key.ID().String()); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Activate(context.Background(), newIdentity(), time.Now().Add(time.Hour)); !errors.Is(err, store.ErrConflict) {
+		if err := s.Activate(context.Background(), lasting(time.Hour)); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("approved what was removed: %v", err)
 		}
 		if got := s.Now(); got.State != Ended {
@@ -136,7 +136,7 @@ func TestWriteAppliedButNotAcknowledged(t *testing.T) {
 		r := newRig(t)
 		s, key := r.pending(Terminal)
 		approve := func() error {
-			return s.Activate(context.Background(), newIdentity(), time.Now().Add(time.Hour))
+			return s.Activate(context.Background(), lasting(time.Hour))
 		}
 		r.st.set(func(h *hooked) { h.answer = func(error) error { return context.DeadlineExceeded } })
 		if err := approve(); !errors.Is(err, context.DeadlineExceeded) {
@@ -159,7 +159,9 @@ func TestWriteAppliedButNotAcknowledged(t *testing.T) {
 // hide another node's write of the same version.
 func TestSignOutElsewhereAfterALostWrite(t *testing.T) {
 	ctx := context.Background()
-	refresh := func(s *Session) error { return s.Activate(ctx, newIdentity(), time.Now().Add(2*time.Hour)) }
+	refresh := func(s *Session) error {
+		return s.Renew(ctx, s.Now().Identity.RefreshToken, lasting(2*time.Hour))
+	}
 	t.Run("told afterwards", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := newRig(t)
@@ -206,12 +208,12 @@ func TestSignOutBesideRefreshes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := one.Activate(ctx, newIdentity(), time.Now().Add(time.Hour)); err != nil {
+		if err := one.Activate(ctx, lasting(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		two := find(t, b, key)
 		for range 3 { // refreshed over there
-			if err := two.Activate(ctx, newIdentity(), time.Now().Add(time.Hour)); err != nil {
+			if err := two.Renew(ctx, "", lasting(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -232,7 +234,7 @@ func TestParallelChangesOfOneSession(t *testing.T) {
 		n := r.node()
 		var wg sync.WaitGroup
 		for range 8 {
-			wg.Go(func() { _ = s.Activate(ctx, newIdentity(), time.Now().Add(time.Hour)) })
+			wg.Go(func() { _ = s.Activate(ctx, lasting(time.Hour)) })
 			wg.Go(func() {
 				if there, err := n.Lookup(ctx, key, site); err == nil {
 					_ = there.End(ctx, Ended, SignedOut)

@@ -40,8 +40,9 @@ func (t *Table) Claim(ctx context.Context, s *Session) (Key, error) {
 	}
 	if s.now.Load().State == Active {
 		key := NewKey()
-		err := s.become(ctx, Superseded, func(snap *Snapshot) {
+		err := s.become(ctx, Superseded, func(snap *Snapshot) error {
 			snap.successor, snap.Reason = key, Claimed
+			return nil
 		})
 		// who was slower finds the other's successor in place of its own
 		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, ErrTransition) {
@@ -74,29 +75,40 @@ func (t *Table) succeed(ctx context.Context, s *Session, old *Snapshot) error {
 // the key, but the new one is not in use yet, the old one still speaks for
 // both.
 func (t *Table) SignOut(ctx context.Context, s *Session) error {
-	err := s.End(ctx, Ended, SignedOut)
+	_, err := t.endWithHeir(ctx, s, SignedOut)
+	return err
+}
+
+// endWithHeir ends a session, or the one that the claim has made of it. ended
+// is false where that was over.
+func (t *Table) endWithHeir(ctx context.Context, s *Session, reason Reason) (ended bool, err error) {
+	err = s.End(ctx, Ended, reason)
 	if errors.Is(err, store.ErrConflict) {
-		err = s.End(ctx, Ended, SignedOut) // of what another node made of it
+		err = s.End(ctx, Ended, reason) // of what another node made of it
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	old := s.now.Load()
 	if old.State != Superseded || old.successor == (Key{}) {
-		return nil
+		return old.Reason == reason, nil
 	}
 	// made first where it is missing, so that no claim under way makes it later
 	if err := t.succeed(ctx, s, old); err != nil {
-		return err
+		return false, err
 	}
 	heir, err := t.Lookup(ctx, old.successor, s.site)
 	if errors.Is(err, ErrUnknown) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	return heir.End(ctx, Ended, SignedOut)
+	if heir.now.Load().State.Over() {
+		return false, nil
+	}
+	err = heir.End(ctx, Ended, reason)
+	return err == nil && heir.now.Load().Reason == reason, err
 }
 
 // retire takes the new key, the tokens and the claims off a superseded record,

@@ -110,8 +110,15 @@ func newIdentity() Identity {
 		Issuer: "https://idp.example", Subject: "sub-alice", SessionID: canary + "sid",
 		Claims:      map[string]any{"name": canary + "claim"},
 		AccessToken: canary + "access", RefreshToken: canary + "refresh", IDToken: secret.String(canary + "id"),
-		Since: time.Now(),
+		Since: time.Now(), Asked: time.Now(), TokensSince: time.Now(), TokensUntil: time.Now().Add(time.Hour),
 	}
+}
+
+// lasting is an identity whose tokens live that long, and cannot be refreshed.
+func lasting(life time.Duration) Identity {
+	id := newIdentity()
+	id.RefreshToken, id.TokensUntil = "", time.Now().Add(life)
+	return id
 }
 
 func (r rig) pending(kind Kind) (*Session, Key) {
@@ -126,7 +133,7 @@ func (r rig) pending(kind Kind) (*Session, Key) {
 func (r rig) active(kind Kind) (*Session, Key) {
 	r.Helper()
 	s, key := r.pending(kind)
-	if err := s.Activate(context.Background(), newIdentity(), time.Now().Add(time.Hour)); err != nil {
+	if err := s.Activate(context.Background(), lasting(time.Hour)); err != nil {
 		r.Fatal(err)
 	}
 	return s, key

@@ -66,5 +66,14 @@ func (k Key) ID() ID { return sha256.Sum256([]byte(k.Reveal())) }
 
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
+// parseID reads what String writes.
+func parseID(text string) (ID, bool) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != len(ID{}) {
+		return ID{}, false
+	}
+	return ID(raw), true
+}
+
 // Short is enough of the id to follow a session through a log.
 func (id ID) Short() string { return hex.EncodeToString(id[:4]) }

@@ -37,6 +37,7 @@ type body struct {
 	Idle    time.Duration `json:"idle,omitempty"`
 	Life    time.Duration `json:"life,omitempty"`
 	Used    time.Time     `json:"used,omitzero"`
+	Sent    int           `json:"refresh_sent,omitempty"`
 
 	Login    *loginBody    `json:"login,omitempty"`
 	Identity *identityBody `json:"identity,omitempty"`
@@ -65,6 +66,9 @@ type identityBody struct {
 	RefreshToken string          `json:"refresh_token,omitempty"`
 	IDToken      string          `json:"id_token,omitempty"`
 	Since        time.Time       `json:"since"`
+	Asked        time.Time       `json:"asked,omitzero"`
+	TokensSince  time.Time       `json:"tokens_since,omitzero"`
+	TokensUntil  time.Time       `json:"tokens_until,omitzero"`
 }
 
 // sealer derives the AEAD of one session key (RFC 5869 HKDF, then AES-256-GCM).
@@ -158,7 +162,7 @@ func (snap *Snapshot) body() *body {
 	if snap.settled() {
 		return nil
 	}
-	b := &body{State: snap.State, Expires: snap.Expires, Idle: snap.idle, Life: snap.lifetime, Used: snap.used, Successor: snap.successor.Reveal(), From: snap.from}
+	b := &body{State: snap.State, Expires: snap.Expires, Idle: snap.idle, Life: snap.lifetime, Used: snap.used, Sent: snap.Presented, Successor: snap.successor.Reveal(), From: snap.from}
 	if l := snap.Login; l != nil {
 		b.Login = &loginBody{
 			DeviceCode: l.DeviceCode.Reveal(), Verifier: l.CodeVerifier.Reveal(), UserCode: l.UserCode, URI: l.VerificationURI,
@@ -173,6 +177,7 @@ func (snap *Snapshot) body() *body {
 		b.Identity = &identityBody{
 			Issuer: id.Issuer, Subject: id.Subject, SID: id.SessionID, Claims: claims,
 			AccessToken: id.AccessToken.Reveal(), RefreshToken: id.RefreshToken.Reveal(), IDToken: id.IDToken.Reveal(), Since: id.Since,
+			Asked: id.Asked, TokensSince: id.TokensSince, TokensUntil: id.TokensUntil,
 		}
 	}
 	return b
@@ -215,6 +220,7 @@ func openRecord(k Key, rec store.Record) (*Snapshot, error) {
 
 func (snap *Snapshot) fill(b *body) error {
 	snap.Expires, snap.idle, snap.lifetime, snap.used, snap.from = b.Expires, b.Idle, b.Life, b.Used, b.From
+	snap.Presented = b.Sent
 	if b.Successor != "" {
 		snap.successor = Key{secret.String(b.Successor)}
 	}
@@ -235,6 +241,7 @@ func (snap *Snapshot) fill(b *body) error {
 			Issuer: id.Issuer, Subject: id.Subject, SessionID: id.SID, Claims: claims,
 			AccessToken: secret.String(id.AccessToken), RefreshToken: secret.String(id.RefreshToken),
 			IDToken: secret.String(id.IDToken), Since: id.Since,
+			Asked: id.Asked, TokensSince: id.TokensSince, TokensUntil: id.TokensUntil,
 		}
 	}
 	return nil

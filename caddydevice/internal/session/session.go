@@ -1,12 +1,11 @@
 // This file holds one session as this process knows it: what readers see, and
-// how it changes.
+// what can be done with it.
 
 package session
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,12 +54,18 @@ type Identity struct {
 	AccessToken, RefreshToken, IDToken secret.String
 	// Since is when the person approved.
 	Since time.Time
+	// Asked is when the sign-in's tokens were asked for: a logout from then on
+	// is one of this sign-in too.
+	Asked time.Time
+	// TokensSince is when the tokens came, TokensUntil when they run out: the
+	// zero time where they have no life of their own.
+	TokensSince, TokensUntil time.Time
 }
 
 func (id *Identity) indexes() []store.Index {
-	ix := []store.Index{store.NewIndex("sub", id.Issuer, id.Subject)}
+	ix := []store.Index{SubjectIndex(id.Issuer, id.Subject)}
 	if id.SessionID != "" {
-		ix = append(ix, store.NewIndex("sid", id.Issuer, id.SessionID))
+		ix = append(ix, ProviderSessionIndex(id.Issuer, id.SessionID))
 	}
 	return ix
 }
@@ -80,6 +85,9 @@ type Snapshot struct {
 	Login *Login
 	// Identity is there while Active, and until the claim is through.
 	Identity *Identity
+	// Presented is how often the refresh token was sent without it being known
+	// what became of it.
+	Presented int
 
 	idle, lifetime time.Duration
 	used           time.Time     // when its client last made a request, as of this version
@@ -95,12 +103,25 @@ func (snap *Snapshot) Next() <-chan struct{} { return snap.next }
 // Claimed reports whether the session was made by the claim.
 func (snap *Snapshot) Claimed() bool { return snap.from != "" }
 
+// Stale reports whether the session waits for a refresh: its tokens have run
+// out, and it opens nothing until there are new ones.
+func (snap *Snapshot) Stale() bool {
+	id := snap.Identity
+	return snap.State == Active && id.RefreshToken != "" && !id.TokensUntil.IsZero() && !time.Now().Before(id.TokensUntil)
+}
+
 // retainUntil is the end of the record's life: it leaves time to read what
 // became of the session, also where nobody could write that down.
 func (snap *Snapshot) retainUntil() time.Time {
 	from, life := snap.Expires, tombstoneLife
-	if snap.State.Over() {
+	switch {
+	case snap.State.Over():
 		from = snap.Changed
+	case snap.State == Active && snap.idle > 0:
+		// its use is written down in time, or it is over
+		if idle := snap.used.Add(snap.idle + usedEvery(snap.idle) + sweepSlack); idle.Before(from) {
+			from = idle
+		}
 	}
 	if snap.attempt {
 		life = attemptLife
@@ -119,8 +140,11 @@ type Session struct {
 
 	now      atomic.Pointer[Snapshot]
 	used     atomic.Int64 // when its client last made a request, Unix nanoseconds
+	assumed  int64        // what used was taken to be as the record was read
 	watching atomic.Int32 // open waits and streams
 	held     atomic.Int64 // a code is not over before, Unix nanoseconds
+	away     atomic.Bool  // the identity provider does not answer the polls
+	open     openRequests
 
 	change sync.Mutex    // one change at a time; held across the store call
 	ahead  atomic.Uint64 // the version that a write under way will have
@@ -146,7 +170,7 @@ func (s *Session) Now() *Snapshot {
 		return snap.over(Expired, CodeExpired)
 	case snap.State == Active && !now.Before(snap.Expires):
 		return snap.over(Ended, s.endReason(snap))
-	case snap.State == Active && snap.idle > 0 && now.Sub(s.lastUsed()) >= snap.idle:
+	case snap.State == Active && snap.idle > 0 && now.Sub(s.lastUsed()) >= snap.idle && now.Sub(snap.used) >= snap.idle:
 		return snap.over(Ended, IdleTooLong)
 	}
 	return snap
@@ -165,24 +189,44 @@ func (s *Session) endReason(snap *Snapshot) Reason {
 	return TokenExpired
 }
 
-func (s *Session) lastUsed() time.Time { return time.Unix(0, s.used.Load()) }
+// lastUsed is when the client last made a request; one that is still open is
+// made all the time.
+func (s *Session) lastUsed() time.Time {
+	if s.open.count.Load() > 0 {
+		return time.Now()
+	}
+	return time.Unix(0, max(s.used.Load(), s.open.until.Load()))
+}
 
 // usedEvery is how often it is written down that an active session is in use,
 // as a part of its idle time: after a restart, or on another node, it may then
 // be idle for that much longer than it should, and never for less.
 func usedEvery(idle time.Duration) time.Duration { return idle / 10 }
 
+// knownUse is when the session was used for all that is known: what is only
+// assumed is not written down, or two nodes that take turns in refreshing a
+// session would keep it from ever being idle.
+func (s *Session) knownUse(snap *Snapshot) time.Time {
+	used := s.lastUsed()
+	if used.UnixNano() == s.assumed || used.Before(snap.used) {
+		return snap.used
+	}
+	return used
+}
+
 // useIsStale reports whether the record says too little of when the session was
 // used.
 func (s *Session) useIsStale(snap *Snapshot) bool {
-	return snap.State == Active && snap.idle > 0 && s.lastUsed().Sub(snap.used) >= usedEvery(snap.idle)
+	return snap.State == Active && snap.idle > 0 && s.knownUse(snap).Sub(snap.used) >= usedEvery(snap.idle)
 }
 
-// resume takes over from the record when the session was used last.
+// resume takes over from the record when the session was used last: it may have
+// been used since, as far as nobody had to write that down yet.
 func (s *Session) resume(snap *Snapshot) {
 	if snap.State != Active || snap.idle == 0 {
 		return
 	}
+	defer func() { s.assumed = s.used.Load() }()
 	if latest := snap.used.Add(usedEvery(snap.idle) + sweepSlack); latest.Before(time.Now()) {
 		s.used.Store(latest.UnixNano())
 	}
@@ -222,144 +266,70 @@ func (s *Session) Watched(d time.Duration) bool {
 	return s.watching.Load() > 0 || time.Since(s.lastUsed()) < d
 }
 
+// Away notes whether the identity provider answers the polls of the sign-in.
+func (s *Session) Away(away bool) { s.away.Store(away) }
+
+// IsAway reports whether the sign-in waits for an identity provider that does
+// not answer.
+func (s *Session) IsAway() bool { return s.away.Load() }
+
 // Slower notes a longer interval between polls, for good.
 func (s *Session) Slower(ctx context.Context, interval time.Duration) error {
-	return s.become(ctx, Pending, func(snap *Snapshot) {
+	return s.become(ctx, Pending, func(snap *Snapshot) error {
 		login := *snap.Login
 		login.Interval = max(login.Interval, interval) // another node may have been told more
 		snap.Login = &login
+		return nil
 	})
 }
 
-// Activate ends the sign-in well: until is when the tokens run out. The
-// session's own lifetime may be shorter.
-func (s *Session) Activate(ctx context.Context, id Identity, until time.Time) error {
+// Activate ends the sign-in well. Where a logout has overtaken it, nobody is
+// signed in: it ends instead, and fails with [ErrOvertaken].
+func (s *Session) Activate(ctx context.Context, id Identity) error {
 	if s.now.Load().State == Pending {
 		s.Use() // the person's doing: idle time begins here
-	}
-	return s.become(ctx, Active, func(snap *Snapshot) {
-		snap.Login, snap.attempt = nil, false
-		snap.Identity = &id
-		snap.Expires = until
-		if end := s.created.Add(snap.lifetime); snap.lifetime > 0 && end.Before(until) {
-			snap.Expires = end
+		if err := s.endIfOvertaken(ctx, &id); err != nil {
+			return err
 		}
-	})
+		err := s.become(ctx, Active, func(snap *Snapshot) error {
+			snap.Login, snap.attempt = nil, false
+			snap.Identity = &id
+			snap.Expires = s.endOf(&id, snap.lifetime)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	// a logout marks first and looks for records then: one that came in between
+	// has found none, but is found here
+	return s.endIfOvertaken(ctx, &id)
+}
+
+// endOf is when an active session is over: with its lifetime, and where nobody
+// can refresh its tokens, with those.
+func (s *Session) endOf(id *Identity, lifetime time.Duration) time.Time {
+	end := s.created.Add(lifetime)
+	bound := lifetime > 0 && (id.RefreshToken != "" || id.TokensUntil.IsZero() || end.Before(id.TokensUntil))
+	if bound {
+		return end
+	}
+	return id.TokensUntil
 }
 
 // End ends the session in a state that is over. Ending one that is over
 // already is no error: the first end counts.
 func (s *Session) End(ctx context.Context, state State, reason Reason) error {
-	err := s.become(ctx, state, func(snap *Snapshot) {
+	err := s.become(ctx, state, func(snap *Snapshot) error {
 		snap.Reason = reason
-		snap.Login, snap.Identity = nil, nil
+		snap.Login, snap.Identity, snap.Presented = nil, nil, 0
 		snap.idle, snap.lifetime = 0, 0
+		return nil
 	})
 	if (errors.Is(err, ErrTransition) || errors.Is(err, store.ErrConflict)) && s.now.Load().State.Over() {
 		return nil
 	}
 	return err
-}
-
-// become makes one transition. Where another node was first and changed no
-// more than a detail (a longer interval, fresh tokens), it is made on top of
-// that: a sign-out must not be lost to a refresh.
-func (s *Session) become(ctx context.Context, state State, mutate func(*Snapshot)) error {
-	s.change.Lock()
-	defer s.change.Unlock()
-	// a client that hangs up must not tear a change in two
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	for try := 1; ; try++ {
-		cur := s.now.Load()
-		err := s.attempt(ctx, cur, state, mutate)
-		if !errors.Is(err, store.ErrConflict) || s.now.Load().State != cur.State || try == changeTries {
-			return err
-		}
-	}
-}
-
-// attempt writes the record, then shows it. Where another node was first, it
-// shows that node's version and fails with [store.ErrConflict], unless that one
-// is in the wanted state as well: then an earlier write of ours was
-// acknowledged late, or somebody did the same.
-func (s *Session) attempt(ctx context.Context, cur *Snapshot, state State, mutate func(*Snapshot)) error {
-	if err := cur.State.to(state); err != nil {
-		return err
-	}
-	next := *cur
-	next.Version++
-	next.used = s.lastUsed().UTC()
-	next.next = make(chan struct{})
-	if state != cur.State {
-		next.State, next.Changed = state, time.Now()
-	}
-	mutate(&next)
-	err := s.write(ctx, &next)
-	if errors.Is(err, store.ErrConflict) {
-		return s.adopt(ctx, state)
-	}
-	if err != nil {
-		s.table.unsure(s, cur.Version)
-		return fmt.Errorf("writing session: %w", err)
-	}
-	s.show(&next)
-	return nil
-}
-
-func (s *Session) write(ctx context.Context, next *Snapshot) error {
-	rec, err := s.record(next)
-	if err != nil {
-		return err
-	}
-	s.ahead.Store(next.Version)
-	return s.table.store.Put(ctx, rec)
-}
-
-// show publishes a snapshot and wakes who waits for it.
-func (s *Session) show(next *Snapshot) {
-	old := s.now.Swap(next)
-	if old != nil {
-		close(old.next)
-	}
-	if next.settled() {
-		s.table.forget(s)
-	}
-}
-
-// wake makes who waits look the session up anew.
-func (s *Session) wake() {
-	for {
-		old := s.now.Load()
-		again := *old
-		again.next = make(chan struct{})
-		if s.now.CompareAndSwap(old, &again) {
-			close(old.next)
-			return
-		}
-	}
-}
-
-// adopt shows what the store has after a lost race.
-func (s *Session) adopt(ctx context.Context, wanted State) error {
-	rec, err := s.table.store.Get(ctx, s.id.String())
-	if errors.Is(err, store.ErrNotFound) {
-		s.show(&Snapshot{State: Ended, Reason: SignedOut, Version: s.now.Load().Version, Changed: time.Now(), next: make(chan struct{})})
-		return store.ErrConflict
-	}
-	if err != nil {
-		return fmt.Errorf("reading session: %w", err)
-	}
-	snap, err := openRecord(s.key, rec)
-	if err != nil {
-		return err
-	}
-	before := s.now.Load().State
-	s.show(snap)
-	if snap.State == wanted && wanted != before {
-		return nil
-	}
-	return store.ErrConflict
 }
 
 // Deadline returns when the code or the session runs out, also once that has

@@ -64,13 +64,18 @@ func (s State) Over() bool {
 type Reason string
 
 const (
-	Declined      Reason = "declined"      // the person said no
-	WrongAccount  Reason = "wrong_account" // somebody approved who is not meant
-	CodeExpired   Reason = "code_expired"  // nobody decided in time
-	ProviderError Reason = "provider"      // the identity provider refused the sign-in
-	Forgotten     Reason = "forgotten"     // it knows nothing of the code any more, before its time
-	BadTokens     Reason = "tokens"        // its tokens sign nobody in
-	TokenExpired  Reason = "token_expired" // and there is no refresh
+	Declined      Reason = "declined"       // the person said no
+	WrongAccount  Reason = "wrong_account"  // somebody approved who is not meant
+	CodeExpired   Reason = "code_expired"   // nobody decided in time
+	ProviderError Reason = "provider"       // the identity provider refused the sign-in
+	Forgotten     Reason = "forgotten"      // it knows nothing of the code any more, before its time
+	BadTokens     Reason = "tokens"         // its tokens sign nobody in
+	TokenExpired  Reason = "token_expired"  // and there is no refresh token
+	Refused       Reason = "refused"        // the identity provider did not refresh its tokens
+	RefreshLost   Reason = "refresh_lost"   // nor could, since its answer to an earlier refresh did not arrive
+	OtherIdentity Reason = "other_identity" // refreshed tokens were somebody else's
+	LoggedOut     Reason = "logged_out"     // at the identity provider
+	Revoked       Reason = "revoked"        // an operator's doing
 	IdleTooLong   Reason = "idle"
 	LifetimeOver  Reason = "lifetime"
 	SignedOut     Reason = "signed_out"

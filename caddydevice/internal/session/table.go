@@ -5,7 +5,6 @@ package session
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -43,6 +42,20 @@ type Table struct {
 	// lastUnkept is nil while the store takes what it is given.
 	lastUnkept atomic.Pointer[unkept]
 	stopWatch  func()
+	hooks      Hooks
+	// life ends with the table: for what goes on beside its callers.
+	life context.Context
+	stop context.CancelFunc
+}
+
+// Hooks are told what becomes of sessions here. They must be quick, and take
+// no lock that is held while the table is called.
+type Hooks struct {
+	// Opened is called with each active session that the table begins to hold.
+	Opened func(*Session)
+	// Ended is called when an active session, as it was, has ended by a write
+	// of this table.
+	Ended func(s *Session, was, now *Snapshot)
 }
 
 type shard struct {
@@ -55,6 +68,7 @@ type shard struct {
 // NewTable returns an empty table. Close it to stop hearing from the store.
 func NewTable(st store.Store, provider string) *Table {
 	t := &Table{store: st, provider: provider}
+	t.life, t.stop = context.WithCancel(context.Background())
 	for i := range t.shards {
 		t.shards[i].sessions = map[ID]*Session{}
 	}
@@ -62,8 +76,28 @@ func NewTable(st store.Store, provider string) *Table {
 	return t
 }
 
-// Close stops listening to the store, which stays open.
-func (t *Table) Close() { t.stopWatch() }
+// Notify sets the hooks. It is for calling before the table is used.
+func (t *Table) Notify(h Hooks) { t.hooks = h }
+
+// tell calls the hooks after a write.
+func (t *Table) tell(s *Session, was, now *Snapshot) {
+	switch {
+	case was.State != Active && now.State == Active && t.hooks.Opened != nil:
+		t.hooks.Opened(s)
+	case was.State == Active && now.State == Ended && t.hooks.Ended != nil:
+		t.hooks.Ended(s, was, now)
+	}
+}
+
+// Close stops listening to the store, which stays open. Requests that are open
+// still end: nobody would tell them of their session's end.
+func (t *Table) Close() {
+	t.stopWatch()
+	t.stop()
+	for i := range t.shards {
+		t.shards[i].close()
+	}
+}
 
 // Damaged counts the records that a key should have opened, but did not.
 func (t *Table) Damaged() int64 { return t.damaged.Load() }
@@ -170,6 +204,7 @@ func (t *Table) load(ctx context.Context, key Key, id ID) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	sh := t.shard(id)
+	kept := false
 	for try := 1; ; try++ {
 		sh.mu.RLock()
 		before := sh.changes
@@ -188,8 +223,15 @@ func (t *Table) load(ctx context.Context, key Key, id ID) (*Session, error) {
 			continue
 		case sh.changes == before && !s.now.Load().settled():
 			sh.sessions[id] = s
+			kept = true
 		}
 		sh.mu.Unlock()
+		if !exists && !kept && !s.now.Load().settled() {
+			s.open.leave() // nobody would tell its open requests of the end
+		}
+		if kept && s.now.Load().State == Active && t.hooks.Opened != nil {
+			t.hooks.Opened(s)
+		}
 		return s, nil
 	}
 }
@@ -221,6 +263,14 @@ func (t *Table) read(ctx context.Context, key Key, id ID) (*Session, error) {
 	s.now.Store(snap)
 	s.ahead.Store(rec.Version)
 	s.resume(snap)
+	if snap.State == Active && time.Since(snap.Changed) < markLife {
+		// where this process ended before it could look, or the claim made it,
+		// which may be long after the approval
+		if err := s.endIfOvertaken(ctx, snap.Identity); err != nil && !errors.Is(err, ErrOvertaken) {
+			return nil, err
+		}
+		snap = s.now.Load()
+	}
 	if snap.Claimed() && !snap.State.Over() {
 		// the new key is in use from here on: the old one is worth nothing
 		if err := t.retire(ctx, snap.from); err != nil {
@@ -250,11 +300,10 @@ func (t *Table) changed(id string, version uint64) {
 		}
 		return
 	}
-	raw, err := hex.DecodeString(id)
-	if err != nil || len(raw) != len(ID{}) {
+	sid, ok := parseID(id)
+	if !ok {
 		return
 	}
-	sid := ID(raw)
 	sh := t.shard(sid)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -296,9 +345,23 @@ func (sh *shard) dropAll() {
 	}
 }
 
+func (sh *shard) close() {
+	var open []*OpenRequest
+	sh.mu.Lock()
+	for id, s := range sh.sessions {
+		delete(sh.sessions, id) // whoever opens on it looks it up anew
+		open = append(open, s.open.leave()...)
+	}
+	sh.mu.Unlock()
+	hearAll(open, &Snapshot{State: Ended})
+}
+
 func (sh *shard) drop(s *Session) {
 	delete(sh.sessions, s.id)
 	s.wake()
+	if open := s.open.leave(); len(open) > 0 {
+		go s.table.follow(s, open)
+	}
 }
 
 // Sweep writes down what has run out and which sessions are in use, and drops
@@ -347,7 +410,7 @@ func (t *Table) settling(s *Session) func(context.Context) error {
 	case snap.State.Over():
 		t.forget(s)
 	case s.useIsStale(raw):
-		return func(ctx context.Context) error { return s.become(ctx, Active, func(*Snapshot) {}) }
+		return func(ctx context.Context) error { return s.become(ctx, Active, func(*Snapshot) error { return nil }) }
 	}
 	return nil
 }

@@ -205,7 +205,8 @@ func TestSignOutDuringSlowLoad(t *testing.T) {
 	}
 }
 
-// TestLoadUnderConstantChange: what cannot be read in peace is used, not kept.
+// TestLoadUnderConstantChange: what cannot be read in peace is used, not kept,
+// and holds no request open, since it would hear of no end.
 func TestLoadUnderConstantChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -217,7 +218,11 @@ func TestLoadUnderConstantChange(t *testing.T) {
 				return rec, err
 			}
 		})
-		n.want(n.lookup(key), Active, "")
+		s := n.lookup(key)
+		n.want(s, Active, "")
+		if e := new(ear); s.Open(&e.OpenRequest, e) {
+			t.Error("a request is open, and nobody will tell it of the end")
+		}
 		if reads := r.st.gets.Load(); reads != loadTries || n.Len() != 0 {
 			t.Errorf("%d reads, %d kept", reads, n.Len())
 		}
@@ -233,7 +238,7 @@ func TestOtherNodeChanges(t *testing.T) {
 		state  State
 		reason Reason
 	}{
-		"approved": {func(_ rig, s *Session, _ Key) { _ = s.Activate(ctx, newIdentity(), time.Now().Add(time.Hour)) }, Active, ""},
+		"approved": {func(_ rig, s *Session, _ Key) { _ = s.Activate(ctx, lasting(time.Hour)) }, Active, ""},
 		"denied":   {func(r rig, s *Session, _ Key) { r.end(s, Denied, Declined) }, Denied, Declined},
 		"slower":   {func(_ rig, s *Session, _ Key) { _ = s.Slower(ctx, time.Minute) }, Pending, ""},
 		"removed":  {func(r rig, _ *Session, key Key) { _ = r.st.Delete(ctx, key.ID().String()) }, "", ""},

@@ -22,9 +22,19 @@ func (s suite) mark(ix store.Index, life time.Duration) {
 
 func (s suite) wantMarked(ix store.Index, want bool) {
 	s.Helper()
-	if got, err := s.Marked(context.Background(), ix); err != nil || got != want {
-		s.Errorf("marked: %v %v, want %v", got, err, want)
+	if at, err := s.Marked(context.Background(), ix); err != nil || at.IsZero() == want {
+		s.Errorf("marked: %v %v, want %v", at, err, want)
 	}
+}
+
+// markedAt is the time of a mark that must be there.
+func (s suite) markedAt(ix store.Index) time.Time {
+	s.Helper()
+	at, err := s.Marked(context.Background(), ix)
+	if err != nil || at.IsZero() {
+		s.Fatalf("marked: %v %v", at, err)
+	}
+	return at
 }
 
 func marks(s suite) {
@@ -51,6 +61,34 @@ func longerMark(s suite) {
 	time.Sleep(s.life)
 	s.wantMarked(up, true)
 	s.wantMarked(down, true)
+}
+
+// markTime: it is the latest mark's, also where an earlier one lives longer, and
+// of nobody else's.
+func markTime(s suite) {
+	alice, bob := store.NewIndex("sub", "alice"), store.NewIndex("sub", "bob")
+	s.mark(alice, 3*s.life)
+	s.mark(bob, 3*s.life)
+	first := s.markedAt(alice)
+	time.Sleep(s.life / 2)
+	if again := s.markedAt(alice); !again.Equal(first) {
+		s.Errorf("the time of a mark went from %v to %v", first, again)
+	}
+	s.mark(alice, s.life/2)
+	second := s.markedAt(alice)
+	// somebody else's clock need not count what a sleep of ours does
+	if passed := second.Sub(first); passed < s.life/4 || passed > s.life {
+		s.Errorf("the time went from %v to %v with a mark half a life (%v) later", first, second, s.life)
+	}
+	time.Sleep(s.life)
+	if at := s.markedAt(alice); !at.Equal(second) {
+		s.Errorf("the time went from %v back to %v", second, at)
+	}
+	if at := s.markedAt(bob); at.Sub(first).Abs() > s.life/4 {
+		s.Errorf("a mark of another index moved from %v to %v", first, at)
+	}
+	time.Sleep(2 * s.life)
+	s.wantMarked(alice, false)
 }
 
 func (s suite) wantLease(name, holder string, want bool) {
@@ -233,6 +271,7 @@ func (s suite) everyCall(ctx context.Context) map[string]error {
 	errs["put"] = s.Put(ctx, s.record("new"))
 	errs["delete"] = s.Delete(ctx, "a")
 	_, errs["find"] = s.Find(ctx, store.NewIndex("sub", "u"))
+	_, errs["list"] = s.List(ctx, "", 1)
 	errs["mark"] = s.Mark(ctx, store.NewIndex("sub", "u"), s.life)
 	_, errs["marked"] = s.Marked(ctx, store.NewIndex("sub", "u"))
 	_, errs["lease"] = s.Lease(ctx, "n", "h", s.life)

@@ -87,6 +87,9 @@ func (g *Gate) Port2() string { return g.ports[1] }
 // URL is the address of the first port by the name localhost, over plain HTTP.
 func (g *Gate) URL() string { return "http://localhost:" + g.ports[0] }
 
+// AdminSocket is where the admin API listens.
+func (g *Gate) AdminSocket() string { return g.socket }
+
 // RootCA is the file with the certificate of Caddy's own authority, for sites
 // with `tls internal`.
 func (g *Gate) RootCA() string {

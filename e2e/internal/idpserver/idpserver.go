@@ -43,15 +43,17 @@ const exitPortTaken = 98
 
 // Options say how the provider behaves; the zero value is a good start.
 type Options struct {
-	Issuer               string        // its own address unless set; a recorder's address in most tests
-	DeviceCodeLife       time.Duration // 10 minutes unless set; whole seconds
-	AccessTokenLife      time.Duration // 1 hour unless set; the ID token's too
-	BackchannelLogoutURI string        // where it sends logout tokens
+	Issuer           string        // its own address unless set; a recorder's address in most tests
+	DeviceCodeLife   time.Duration // 10 minutes unless set; whole seconds
+	AccessTokenLife  time.Duration // 1 hour unless set; the ID token's too; whole seconds
+	KeepRefreshToken bool          // a refresh token is good for any number of refreshes
 }
 
-// Server is one provider; Stop and StartAgain keep its port.
+// Server is one provider; Stop and StartAgain keep its port. What is exported
+// may be changed while it is stopped.
 type Server struct {
-	Secret string // of the confidential clients
+	Secret               string // of the confidential clients
+	BackchannelLogoutURI string // where it sends logout tokens; nowhere unless set
 
 	options  Options
 	script   string
@@ -151,8 +153,11 @@ func (s *Server) command() *exec.Cmd {
 		"E2E_STATE_DIR="+s.stateDir,
 		"E2E_DEVICE_CODE_LIFE="+seconds(s.options.DeviceCodeLife),
 		"E2E_ACCESS_TOKEN_LIFE="+seconds(s.options.AccessTokenLife),
-		"E2E_BACKCHANNEL_LOGOUT_URI="+s.options.BackchannelLogoutURI,
+		"E2E_BACKCHANNEL_LOGOUT_URI="+s.BackchannelLogoutURI,
 	)
+	if s.options.KeepRefreshToken {
+		cmd.Env = append(cmd.Env, "E2E_KEEP_REFRESH_TOKEN=yes")
+	}
 	return cmd
 }
 

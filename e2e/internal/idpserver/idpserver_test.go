@@ -149,7 +149,7 @@ func TestExpire(t *testing.T) {
 	if got := c.outcome(ctx, t, a.DeviceCode); got.Error != "expired_token" && got.Error != "invalid_grant" {
 		t.Errorf("error %q", got.Error)
 	}
-	gap, gaps := rec.MinGap(record.HashDeviceCode(a.DeviceCode))
+	gap, gaps := rec.MinGap(record.Hash(a.DeviceCode))
 	if gaps < 5 || gap <= 0 || gap > 5*pollGap {
 		t.Errorf("shortest of %d gaps is %v", gaps, gap)
 	}

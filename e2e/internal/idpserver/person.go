@@ -58,6 +58,21 @@ func (p *Person) DenyAfterSignIn(ctx context.Context, d Device, user, password s
 	return p.walk(ctx, &visit{device: d, user: user, password: password, decline: true, signInFirst: true})
 }
 
+// SignOut ends the person's sign-in at the provider, by its end-session page
+// (OpenID Connect RP-Initiated Logout 1.0 §2).
+func (p *Person) SignOut(ctx context.Context, endSession string) error {
+	page, err := p.get(ctx, endSession)
+	if err != nil {
+		return err
+	}
+	if len(page.Forms) != 1 {
+		return fmt.Errorf("%d forms on the page to sign out: %q", len(page.Forms), page.Text)
+	}
+	yes, _ := buttons(page.Forms[0])
+	_, err = p.send(ctx, page.Forms[0], page.Forms[0].Values(yes))
+	return err
+}
+
 // visit is one walk through the forms, with what was done so far.
 type visit struct {
 	device         Device

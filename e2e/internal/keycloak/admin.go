@@ -104,6 +104,46 @@ func (r *Realm) ChangeClient(ctx context.Context, t testing.TB, clientID string,
 	r.call(ctx, t, http.MethodPut, "/clients/"+fmt.Sprint(found[0]["id"]), found[0], nil)
 }
 
+// Change sets some of the realm's settings.
+func (r *Realm) Change(ctx context.Context, t testing.TB, settings map[string]any) {
+	t.Helper()
+	r.call(ctx, t, http.MethodPut, "", settings, nil)
+}
+
+// SwitchRole gives a realm role to a user, or takes it away.
+func (r *Realm) SwitchRole(ctx context.Context, t testing.TB, user, role string, on bool) {
+	t.Helper()
+	var found map[string]any
+	r.call(ctx, t, http.MethodGet, "/roles/"+role, nil, &found)
+	method := http.MethodDelete
+	if on {
+		method = http.MethodPost
+	}
+	r.call(ctx, t, method, "/users/"+r.userID(ctx, t, user)+"/role-mappings/realm", []any{found}, nil)
+}
+
+// SignOut ends all that a user is signed in to, as the console's button does.
+func (r *Realm) SignOut(ctx context.Context, t testing.TB, user string) {
+	t.Helper()
+	r.call(ctx, t, http.MethodPost, "/users/"+r.userID(ctx, t, user)+"/logout", nil, nil)
+}
+
+// SignOutAll does so for all users.
+func (r *Realm) SignOutAll(ctx context.Context, t testing.TB) {
+	t.Helper()
+	r.call(ctx, t, http.MethodPost, "/logout-all", nil, nil)
+}
+
+func (r *Realm) userID(ctx context.Context, t testing.TB, user string) string {
+	t.Helper()
+	var found []map[string]any
+	r.call(ctx, t, http.MethodGet, "/users?exact=true&username="+url.QueryEscape(user), nil, &found)
+	if len(found) != 1 {
+		t.Fatalf("%d users are named %s", len(found), user)
+	}
+	return fmt.Sprint(found[0]["id"])
+}
+
 // SwitchGrant turns the device grant on or off for a client.
 func (r *Realm) SwitchGrant(ctx context.Context, t testing.TB, clientID string, on bool) {
 	t.Helper()

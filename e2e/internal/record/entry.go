@@ -20,11 +20,14 @@ type Entry struct {
 	End        time.Time // when the answer was complete, just before it was handed over
 	Endpoint   Endpoint
 	Path       string
-	GrantType  string // empty at the device authorization endpoint
-	DeviceCode string // SHA-256 of the device code, sent or answered; empty where there is none
+	GrantType  string // of a token request
+	DeviceCode string // hash of the device code, sent or answered; empty where there is none
 	Status     int    // 0: no answer, the connection was cut
 	Error      string // the member `error` of the answer
 	InPlace    bool   // answered by the test, not by the provider
+
+	RefreshToken    string // hash of the one presented, to be used or to be revoked
+	NewRefreshToken string // hash of the one answered
 }
 
 // Terminal tells whether no poll may follow: a success, or an error other than
@@ -39,9 +42,12 @@ func (e Entry) Terminal() bool {
 	return true
 }
 
-// HashDeviceCode is how a device code stands in an Entry.
-func HashDeviceCode(code string) string {
-	sum := sha256.Sum256([]byte(code))
+// Hash is how a secret stands in an Entry: its SHA-256, and nothing for none.
+func Hash(secret string) string {
+	if secret == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -71,8 +77,20 @@ func (r *Recorder) Starts() []Entry {
 
 // Refreshes are the token requests with a refresh token.
 func (r *Recorder) Refreshes() []Entry {
-	return r.filter(func(e Entry) bool { return e.Endpoint == Token && e.GrantType == "refresh_token" })
+	return r.filter(isRefresh)
 }
+
+// PresentationsOf are the refreshes with one refresh token, named by its hash.
+func (r *Recorder) PresentationsOf(refreshTokenHash string) []Entry {
+	return r.filter(func(e Entry) bool { return isRefresh(e) && e.RefreshToken == refreshTokenHash })
+}
+
+// Revocations are the requests to revoke a token (RFC 7009).
+func (r *Recorder) Revocations() []Entry {
+	return r.filter(func(e Entry) bool { return e.Endpoint == Revocation })
+}
+
+func isRefresh(e Entry) bool { return e.Endpoint == Token && e.GrantType == "refresh_token" }
 
 func (r *Recorder) filter(keep func(Entry) bool) []Entry {
 	var kept []Entry
@@ -154,9 +172,12 @@ func noteOf(ctx context.Context) *note {
 }
 
 func (n *note) take(req *http.Request, form url.Values, endpoint Endpoint) {
-	n.entry = Entry{Start: n.start, Endpoint: endpoint, Path: req.URL.Path, GrantType: form.Get("grant_type")}
-	if code := form.Get("device_code"); code != "" {
-		n.entry.DeviceCode = HashDeviceCode(code)
+	n.entry = Entry{
+		Start: n.start, Endpoint: endpoint, Path: req.URL.Path, GrantType: form.Get("grant_type"),
+		DeviceCode: Hash(form.Get("device_code")), RefreshToken: Hash(form.Get("refresh_token")),
+	}
+	if endpoint == Revocation {
+		n.entry.RefreshToken = Hash(form.Get("token"))
 	}
 }
 
@@ -174,13 +195,17 @@ func (r *Recorder) complete(n *note, status int, answer map[string]any) {
 	if n.entry.Endpoint == "" {
 		return
 	}
-	e := n.entry
+	e := &n.entry
 	e.Status, e.Error, e.InPlace = status, text(answer, "error"), n.inPlace
-	if code := text(answer, "device_code"); code != "" && e.Endpoint == Device {
-		e.DeviceCode = HashDeviceCode(code)
+	switch e.Endpoint {
+	case Device:
+		e.DeviceCode = Hash(text(answer, "device_code"))
+	case Token:
+		e.NewRefreshToken = Hash(text(answer, "refresh_token"))
+	case Revocation:
 	}
 	e.End = time.Now()
-	r.entries = append(r.entries, e)
+	r.entries = append(r.entries, *e)
 }
 
 // requestSecrets and answerSecrets name the members that hold a secret.

@@ -3,17 +3,24 @@
 package record
 
 import (
+	"errors"
 	"net"
 	"sync"
+	"syscall"
 )
 
-// listener keeps its port while down, so that no other program can take it.
+// listener keeps its port while down or refusing, so that no other program can
+// take it.
 type listener struct {
-	net.Listener
+	address *net.TCPAddr
+	closed  chan struct{}
 
-	mu   sync.Mutex
-	down bool
-	open map[*conn]struct{}
+	mu       sync.Mutex
+	inner    net.Listener
+	down     bool
+	open     map[*conn]struct{}
+	refusing chan struct{} // closed when it listens again; nil while it does
+	held     int           // the socket that keeps the port meanwhile
 }
 
 type conn struct {
@@ -22,14 +29,42 @@ type conn struct {
 }
 
 func newListener(plain net.Listener) *listener {
-	return &listener{Listener: plain, open: map[*conn]struct{}{}}
+	return &listener{address: plain.Addr().(*net.TCPAddr), closed: make(chan struct{}), inner: plain, open: map[*conn]struct{}{}}
 }
 
-// Accept resets what comes in while down.
+// Addr is the same all the time.
+func (l *listener) Addr() net.Addr { return l.address }
+
+// Close ends it for good.
+func (l *listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.closed)
+	if l.refusing != nil {
+		return syscall.Close(l.held)
+	}
+	return l.inner.Close()
+}
+
+// Accept resets what comes in while down, and waits while refusing.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		plain, err := l.Listener.Accept()
+		l.mu.Lock()
+		inner, refusing := l.inner, l.refusing
+		l.mu.Unlock()
+		if refusing != nil {
+			select {
+			case <-refusing:
+				continue
+			case <-l.closed:
+				return nil, net.ErrClosed
+			}
+		}
+		plain, err := inner.Accept()
 		if err != nil {
+			if l.isRefusing() {
+				continue
+			}
 			return nil, err
 		}
 		c := &conn{TCPConn: plain.(*net.TCPConn), from: l}
@@ -38,6 +73,51 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		c.reset()
 	}
+}
+
+func (l *listener) isRefusing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refusing != nil
+}
+
+// setRefusing puts a socket that is bound, but does not listen, in the place of
+// the one that does, or takes it away.
+func (l *listener) setRefusing(refuse bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if refuse == (l.refusing != nil) {
+		return errors.New("the listener is so already")
+	}
+	if refuse {
+		l.cut()
+		l.refusing = make(chan struct{})
+		if err := l.inner.Close(); err != nil {
+			return err
+		}
+		return l.hold()
+	}
+	inner, err := net.Listen("tcp", l.address.String())
+	if err != nil {
+		return err
+	}
+	l.inner = inner
+	close(l.refusing)
+	l.refusing = nil
+	return syscall.Close(l.held)
+}
+
+func (l *listener) hold() (err error) {
+	if l.held, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0); err != nil {
+		return err
+	}
+	syscall.CloseOnExec(l.held)
+	if err := syscall.SetsockoptInt(l.held, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		return err
+	}
+	at := &syscall.SockaddrInet4{Port: l.address.Port}
+	copy(at.Addr[:], l.address.IP.To4())
+	return syscall.Bind(l.held, at)
 }
 
 func (l *listener) add(c *conn) bool {
@@ -54,9 +134,13 @@ func (l *listener) setDown(down bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = down
-	if !down {
-		return
+	if down {
+		l.cut()
 	}
+}
+
+// cut is called with the lock held.
+func (l *listener) cut() {
 	for c := range l.open {
 		c.reset()
 	}

@@ -1,6 +1,6 @@
 // Package record is a proxy between the gateway and an OpenID provider. It
-// writes down every token and device authorization request, and can answer in
-// the provider's place, change its answers, or break the line.
+// writes down every token, revocation and device authorization request, and can
+// answer in the provider's place, change its answers, or break the line.
 //
 // The provider's issuer must be the recorder's address, so that discovery
 // leads each request through here.
@@ -8,6 +8,7 @@ package record
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -27,13 +28,17 @@ import (
 // maxBody bounds what is read of one request or answer.
 const maxBody = 4 << 20
 
+// detachedTime bounds a request that goes on without its client.
+const detachedTime = time.Minute
+
 // Endpoint says which of the recorded endpoints a request went to.
 type Endpoint string
 
 // The endpoints that are recorded.
 const (
-	Token  Endpoint = "token"
-	Device Endpoint = "device authorization"
+	Token      Endpoint = "token"
+	Device     Endpoint = "device authorization"
+	Revocation Endpoint = "revocation"
 )
 
 // Answer is sent in the provider's place.
@@ -57,6 +62,7 @@ type Recorder struct {
 	rewrite       func(*http.Request) *Answer
 	rewriteAnswer func(*http.Request, map[string]any)
 	lose          func(*http.Request) bool
+	handedOver    func(Entry)
 }
 
 // Start runs a recorder until the test ends. Until SetTarget it answers like a
@@ -71,7 +77,7 @@ func Start(t testing.TB) *Recorder {
 	r := &Recorder{
 		url:       "http://" + plain.Addr().String(),
 		listener:  newListener(plain),
-		endpoints: map[string]Endpoint{"/token": Token, "/device/auth": Device},
+		endpoints: map[string]Endpoint{"/token": Token, "/device/auth": Device, "/token/revocation": Revocation},
 		secrets:   map[string][]string{},
 	}
 	r.proxy = &httputil.ReverseProxy{
@@ -152,9 +158,26 @@ func (r *Recorder) LoseAnswers(f func(*http.Request) bool) {
 	r.lose = f
 }
 
+// HandOver calls f right after a recorded answer of the provider's was sent, to
+// the last byte. A nil f ends it.
+func (r *Recorder) HandOver(f func(Entry)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.handedOver = f
+}
+
 // Down breaks the line: open connections are cut, new ones are reset as soon
 // as they are made. What comes in while down is not in the record.
 func (r *Recorder) Down(down bool) { r.listener.setDown(down) }
+
+// Refuse is Down for a provider that does not listen: connections are not even
+// made, so that nothing can have been sent.
+func (r *Recorder) Refuse(t testing.TB, refuse bool) {
+	t.Helper()
+	if err := r.listener.setRefusing(refuse); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // ServeHTTP takes the request down, then answers it or passes it on.
 func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -184,7 +207,26 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.unanswered(w, req, errors.New("no provider is set"))
 		return
 	}
+	if isRefresh(note.entry) {
+		// what the provider does with the token counts, also where the gateway is
+		// gone by then
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), detachedTime)
+		defer cancel()
+		req = req.WithContext(ctx) //nolint:contextcheck // that it is not the client's is the point
+	}
 	r.proxy.ServeHTTP(w, req)
+	r.sent(w, note)
+}
+
+// sent tells who asked for it that the answer has left.
+func (r *Recorder) sent(w http.ResponseWriter, n *note) {
+	r.mu.Lock()
+	tell := r.handedOver
+	r.mu.Unlock()
+	if tell == nil || n.entry.Endpoint == "" || http.NewResponseController(w).Flush() != nil {
+		return
+	}
+	tell(n.entry)
 }
 
 // direct sends the request on, as it came: the provider builds its addresses
@@ -261,7 +303,7 @@ func (r *Recorder) learn(req *http.Request, answer map[string]any) {
 		return
 	}
 	for member, endpoint := range map[string]Endpoint{
-		"token_endpoint": Token, "device_authorization_endpoint": Device,
+		"token_endpoint": Token, "device_authorization_endpoint": Device, "revocation_endpoint": Revocation,
 	} {
 		address, _ := answer[member].(string)
 		u, err := url.Parse(address)

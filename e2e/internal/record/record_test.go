@@ -3,12 +3,15 @@ package record_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,7 +112,7 @@ func TestRecord(t *testing.T) {
 	rec := stage(t, `{"error":"authorization_pending"}`, `{"error":"slow_down"}`, `{"access_token":"token-value"}`, `{"error":"invalid_grant"}`)
 	begin(t, rec)
 	const gap = 120 * time.Millisecond
-	hash := record.HashDeviceCode(code)
+	hash := record.Hash(code)
 	for range 3 {
 		wait := time.NewTimer(gap)
 		<-wait.C
@@ -165,7 +168,7 @@ func TestOverlapIsNegative(t *testing.T) {
 	poll(t, rec)
 	close(second)
 	<-done
-	if gap, _ := rec.MinGap(record.HashDeviceCode(code)); gap >= 0 {
+	if gap, _ := rec.MinGap(record.Hash(code)); gap >= 0 {
 		t.Errorf("two polls at once show as a gap of %v", gap)
 	}
 }
@@ -221,9 +224,86 @@ func TestLine(t *testing.T) {
 	if status, _ := must(t, rec.URL()+"/other/token", form); status != 200 {
 		t.Errorf("status %d", status)
 	}
-	refreshes := rec.Refreshes()
+	refreshes := rec.PresentationsOf(record.Hash("y"))
 	if len(refreshes) != 2 || refreshes[0].Status != 0 || refreshes[1].Status != 200 {
 		t.Errorf("refreshes: %+v", refreshes)
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	rec := stage(t, `{"access_token":"x"}`)
+	begin(t, rec)
+	rec.Refuse(t, true)
+	if _, _, err := ask(t, rec.URL()+"/other/token", url.Values{}); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a connection that should be refused: %v", err)
+	}
+	rec.Refuse(t, false)
+	poll(t, rec)
+}
+
+// refresh is a request with a refresh token that the client gives up once
+// given is closed.
+func refresh(t *testing.T, rec *record.Recorder, token string, given <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-given
+		cancel()
+	}()
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, rec.URL()+"/other/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+	}
+	cancel()
+}
+
+// TestRefreshTokens follows one token to the next, also where the client is
+// gone before the answer.
+func TestRefreshTokens(t *testing.T) {
+	rec := stage(t, `{"access_token":"a","refresh_token":"two"}`, `{"access_token":"b","refresh_token":"three"}`)
+	begin(t, rec)
+	never, given := make(chan struct{}), make(chan struct{})
+	defer close(never)
+	var sent atomic.Value
+	rec.HandOver(func(e record.Entry) { sent.Store(e) })
+	refresh(t, rec, "one", never)
+	for sent.Load() == nil {
+		runtime.Gosched()
+	}
+	if e := sent.Load().(record.Entry); e.RefreshToken != record.Hash("one") || e.NewRefreshToken != record.Hash("two") {
+		t.Errorf("the answer that was sent: %+v", e)
+	}
+	answered := make(chan struct{})
+	rec.RewriteAnswer(func(r *http.Request, _ map[string]any) {
+		close(given)
+		<-answered
+		if err := r.Context().Err(); err != nil {
+			t.Errorf("the request ended with its client: %v", err)
+		}
+	})
+	refresh(t, rec, "two", given)
+	close(answered)
+	for len(rec.Refreshes()) < 2 {
+		runtime.Gosched()
+	}
+	if got := rec.PresentationsOf(record.Hash("two")); len(got) != 1 || got[0].NewRefreshToken != record.Hash("three") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestRevocations(t *testing.T) {
+	rec := stage(t, `{}`)
+	if status, _ := must(t, rec.URL()+"/token/revocation", url.Values{"token": {"gone"}}); status != 404 {
+		t.Fatalf("status %d", status)
+	}
+	if got := rec.Revocations(); len(got) != 1 || got[0].RefreshToken != record.Hash("gone") {
+		t.Errorf("%+v", got)
 	}
 }
 
