@@ -10,7 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"      // the adapter
-	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy" // the directive
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy" // the directives
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/tracing"
+	_ "github.com/caddyserver/caddy/v2/modules/metrics"
 )
 
 // TestExamples adapts every Caddyfile that a reader may copy, those of the

@@ -41,6 +41,7 @@ func statusOf(snap *session.Snapshot) page.Status { return statuses[snap.State] 
 // answer writes an answer of ours, in the form that the client asked for. It
 // returns no error of its own: nothing of ours reaches handle_errors.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *page.Answer) error {
+	h.decided(decisionOf(status, a))
 	format := page.Negotiate(r.Header["Accept"])
 	a.Site = h.hosts.siteOf(r)
 	if a.Site != "" {
@@ -89,8 +90,9 @@ func (h *Handler) unavailable(w http.ResponseWriter, r *http.Request, detail str
 }
 
 // limited answers 429.
-func (h *Handler) limited(w http.ResponseWriter, r *http.Request, detail string, after time.Duration) error {
-	return h.later(w, r, http.StatusTooManyRequests, &page.Answer{Status: page.Limited, Detail: detail}, after)
+func (h *Handler) limited(w http.ResponseWriter, r *http.Request, which limit, after time.Duration) error {
+	h.reached(r, which)
+	return h.later(w, r, http.StatusTooManyRequests, &page.Answer{Status: page.Limited, Detail: limitDetails[which]}, after)
 }
 
 // setRetryAfter writes whole seconds, rounded up.

@@ -44,6 +44,7 @@ type App struct {
 	ctx    caddy.Context // of the configuration, not of any request
 	store  StoreOpener
 	logger *zap.Logger
+	events *emitter
 
 	starts *rate.Limiter
 	begun  atomic.Int64 // starts that wait for the identity provider
@@ -99,6 +100,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("device_auth: limits %w", err)
 	}
 	if err := a.provisionProviders(); err != nil {
+		return err
+	}
+	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	var err error
+	if a.events, err = newEmitter(ctx, a.logger); err != nil {
 		return err
 	}
 	a.starts = rate.NewLimiter(a.Limits.Starts.limit(), a.Limits.Starts.Count)
@@ -185,11 +193,15 @@ func (a *App) Start() error {
 			a.logger.Warn("sessions are kept in memory: they end when Caddy stops")
 		}
 	}
+	a.events.start()
 	return nil
 }
 
-// Stop does nothing: requests that are under way go on.
-func (a *App) Stop() error { return nil }
+// Stop ends the configuration's events. Requests that are under way go on.
+func (a *App) Stop() error {
+	a.events.stop()
+	return nil
+}
 
 // Cleanup lets go of the engines. They live on where another configuration has
 // them too; where this one has failed to start, that goes on as before.

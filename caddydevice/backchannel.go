@@ -47,6 +47,7 @@ func (h *Handler) postBackchannelLogout(w http.ResponseWriter, r *http.Request) 
 	if err := h.engine.logOut(r.Context(), logout); err != nil {
 		return h.fault(w, r, "ending sessions by a logout token", err)
 	}
+	h.decided(answered)
 	page.SecurityHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
 	return nil

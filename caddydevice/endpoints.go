@@ -118,7 +118,7 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 	case s.Claimable(snap):
 		return h.claim(w, r, s, h.destination(r))
 	case snap.State == session.Active && isNavigation(r):
-		return redirect(w, h.destination(r))
+		return h.redirect(w, h.destination(r))
 	case snap.State == session.Active:
 		return h.answer(w, r, http.StatusOK, signedIn(snap))
 	case snap.State == session.Superseded:
@@ -185,7 +185,7 @@ func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
 	}
 	h.cookie.set(w, key)
 	if page.Negotiate(r.Header["Accept"]) == page.HTML {
-		return redirect(w, h.linksFor(r).login(h.destination(r), 1))
+		return h.redirect(w, h.linksFor(r).login(h.destination(r), 1))
 	}
 	return h.answer(w, r, http.StatusOK, h.firstInstructions(r, s, key, nil))
 }
@@ -212,6 +212,7 @@ func (h *Handler) getQR(w http.ResponseWriter, r *http.Request) error {
 	if a.Login == nil {
 		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
 	}
+	h.decided(answered)
 	return page.WriteSVG(w, r, a.Login.QRText())
 }
 
@@ -277,6 +278,7 @@ func (h *Handler) giveKey(w http.ResponseWriter, r *http.Request, s *session.Ses
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "browser_key"})
 	}
 	fill := strings.NewReplacer("{host}", h.hosts.siteOf(r), "{key}", key.Reveal())
+	h.decided(answered)
 	return page.WriteText(w, r, fill.Replace(toolFormats[format]))
 }
 
@@ -297,8 +299,9 @@ func (h *Handler) postLogout(w http.ResponseWriter, r *http.Request) error {
 		h.cookie.clear(w)
 	}
 	if page.Negotiate(r.Header["Accept"]) == page.HTML {
-		return redirect(w, h.linksFor(r).path+"/session?"+signedOut)
+		return h.redirect(w, h.linksFor(r).path+"/session?"+signedOut)
 	}
+	h.decided(answered)
 	page.SecurityHeaders(w.Header())
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -37,6 +37,8 @@ type engine struct {
 	store  store.Store
 	table  *session.Table
 	keeper *keeper.Keeper
+	issuer string // as a label
+	traces traces
 	logger atomic.Pointer[zap.Logger]
 
 	// bindings are the configurations that use the engine, the newest last:
@@ -101,7 +103,7 @@ func acquireEngine(key engineKey, client *idp.Client, opener StoreOpener) (*engi
 	val, _, err := engines.LoadOrNew(key, func() (caddy.Destructor, error) {
 		st, _, err := stores.LoadOrNew(key.store, func() (caddy.Destructor, error) {
 			st, err := opener.OpenStore()
-			return pooledStore{st}, err
+			return pooledStore{measuredStore{st}}, err
 		})
 		if err != nil {
 			return nil, err
@@ -120,11 +122,12 @@ func releaseEngine(key engineKey) error {
 }
 
 func newEngine(key engineKey, client *idp.Client, st store.Store) *engine {
-	e := &engine{storeKey: key.store, store: st, table: session.NewTable(st, key.provider())}
+	e := &engine{storeKey: key.store, issuer: labelOf(key.issuer), traces: newTraces(), store: st, table: session.NewTable(st, key.provider())}
+	metrics.prepare(e.issuer)
 	e.logger.Store(zap.NewNop()) // until a configuration has started
 	e.trouble = &rate.Sometimes{First: 3, Interval: troubleEvery}
 	e.keeper = keeper.New(client, keeper.Config{
-		Table: e.table, Store: st, Settled: e.settled, Refreshed: e.refreshed, Ended: e.ended, Revoked: e.revoked,
+		Table: e.table, Store: st, Polled: e.polled, Settled: e.settled, Refreshed: e.refreshed, Ended: e.ended, Revoked: e.revoked,
 	})
 	return e
 }
@@ -136,61 +139,6 @@ func (e *engine) Destruct() error {
 	e.table.Close()
 	_, err := stores.Delete(e.storeKey)
 	return err
-}
-
-// settled logs what became of a sign-in.
-func (e *engine) settled(s *session.Session, r keeper.Result) {
-	snap := s.Now()
-	fields := []zap.Field{
-		zap.String("session", s.ID().Short()), zap.String("state", string(snap.State)), zap.String("reason", string(snap.Reason)),
-		zap.Int("polls", r.Polls), zap.Duration("after", time.Since(s.Created())),
-	}
-	if snap.Identity != nil {
-		fields = append(fields, zap.String("sub", snap.Identity.Subject))
-	}
-	logger := e.logger.Load()
-	if r.Outcome == idp.Invalid || r.Outcome == idp.Failed {
-		logger.Error("sign-in failed", append(fields, zap.Error(r.Err))...)
-		return
-	}
-	if r.Err != nil {
-		fields = append(fields, zap.Error(r.Err))
-	}
-	logger.Info("sign-in ended", fields...)
-	if snap.State == session.Active && snap.Identity.RefreshToken == "" {
-		e.trouble.Do(func() {
-			logger.Warn("the identity provider gave no refresh token, so the session ends with its access token: let this client have refresh tokens there, or ask for the scope that brings them, often offline_access",
-				zap.Time("until", snap.Expires))
-		})
-	}
-}
-
-// refreshed logs what became of a refresh.
-func (e *engine) refreshed(s *session.Session, r keeper.Refresh) {
-	logger := e.logger.Load().With(zap.String("session", s.ID().Short()), zap.String("outcome", r.Outcome))
-	switch r.Outcome {
-	case keeper.Refreshed, keeper.RefreshBusy:
-		logger.Debug("session refreshed", zap.Duration("took", r.Took))
-	case keeper.RefreshFailed, keeper.RefreshNotRecorded:
-		e.trouble.Do(func() { logger.Warn("a session cannot be refreshed; it is tried again", zap.Error(r.Err)) })
-	default:
-		logger.Warn("a session was not refreshed, and has ended", zap.Error(r.Err))
-	}
-}
-
-// ended logs the end of a session.
-func (e *engine) ended(s *session.Session, was, now *session.Snapshot) {
-	e.logger.Load().Info("session ended", zap.String("session", s.ID().Short()), zap.String("reason", string(now.Reason)),
-		zap.String("sub", was.Identity.Subject), zap.Duration("after", time.Since(was.Identity.Since)))
-}
-
-// revoked logs tokens that could not be revoked.
-func (e *engine) revoked(err error) {
-	if err != nil {
-		e.trouble.Do(func() {
-			e.logger.Load().Warn("tokens could not be revoked: they run out by themselves", zap.Error(err))
-		})
-	}
 }
 
 // mostRest bounds what an identity provider can ask for: one client's request

@@ -69,6 +69,7 @@ func (h *Handler) awaitFresh(w http.ResponseWriter, r *http.Request, s *session.
 		case <-timeout.C:
 			return false, h.unavailable(w, r, "refresh", retrySoon)
 		case <-r.Context().Done():
+			h.decided(gone)
 			return false, nil // nobody is left to answer
 		}
 		switch s, err = h.engine.table.Current(r.Context(), s); {

@@ -176,6 +176,7 @@ type Handler struct {
 	logger   *zap.Logger
 	app      *App
 	engine   *engine
+	decision *decisionCounters
 	upstream *upstreamHeaders
 	cookie   cookiePolicy
 	hosts    hostPolicy
@@ -188,6 +189,8 @@ type Handler struct {
 	trouble  *rate.Sometimes // for what every start could say again
 	faults   *rate.Sometimes // the same for every request
 	refusals *rate.Sometimes // the same for those who are signed in
+	// accessLog is whether the server has one.
+	accessLog bool
 	// writeTimeout is the server's, 0 for none.
 	writeTimeout time.Duration
 	// strips are the prefixes that may be taken off a request's path before it

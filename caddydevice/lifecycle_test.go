@@ -36,6 +36,8 @@ type running struct {
 	// store is the line that says where sessions are kept; by default in
 	// memory.
 	store string
+	// options are more global options.
+	options string
 }
 
 // client keeps no connection: one that a reload closes may do so just as the
@@ -85,6 +87,7 @@ func (r *running) load(lines string) error {
 	log {
 		output discard
 	}
+	%s
 	device_auth {
 		%s
 	}
@@ -97,7 +100,7 @@ http://%s {
 	}
 	respond "hello {http.auth.user.id}"
 }
-`, r.store, r.addr, r.idp.Issuer, lines)
+`, r.options, r.store, r.addr, r.idp.Issuer, lines)
 	cfg, err := adapt(text)
 	if err != nil {
 		return err
@@ -137,11 +140,7 @@ func (r *running) get(path, key string) (int, map[string]any, string) {
 // after one that failed, and the identity provider is not asked for new codes.
 func TestReload(t *testing.T) {
 	r := startCaddy(t)
-	r.idp.Device = func(n int) idptest.Reply {
-		answer := idptest.Device(r.idp.Issuer, n)
-		answer["interval"] = 1
-		return idptest.JSON(http.StatusOK, answer)
-	}
+	r.idp.Device = everySecond(r.idp)
 	_, answer, _ := r.get("/", "")
 	signedIn, _ := answer["session"].(string)
 	r.idp.Approve("device-canary-1")
@@ -168,6 +167,16 @@ func TestReload(t *testing.T) {
 	r.idp.Approve("device-canary-2")
 	if status, _, body := r.get("/.device/wait?timeout=30", pending); status != http.StatusOK {
 		t.Errorf("the second sign-in, after the reloads: %d %s", status, body)
+	}
+}
+
+// everySecond answers device authorization requests so that polls may come
+// every second.
+func everySecond(p *idptest.Provider) func(int) idptest.Reply {
+	return func(n int) idptest.Reply {
+		answer := idptest.Device(p.Issuer, n)
+		answer["interval"] = 1
+		return idptest.JSON(http.StatusOK, answer)
 	}
 }
 

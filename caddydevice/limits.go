@@ -123,5 +123,9 @@ func (a *App) beginWait() (done func(), ok bool) {
 		a.waits.Add(-1)
 		return nil, false
 	}
-	return func() { a.waits.Add(-1) }, true
+	metrics.waits.Inc()
+	return func() {
+		a.waits.Add(-1)
+		metrics.waits.Dec()
+	}, true
 }

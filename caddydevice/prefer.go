@@ -51,11 +51,12 @@ func (h *Handler) hold(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 	}
 	end, ok := h.beginWatch(w, s)
 	if !ok {
-		return h.limited(w, r, "waits", retrySoon)
+		return h.limited(w, r, waitsLimit, retrySoon)
 	}
 	s = h.await(r, s, waiting{timeout: wait, throughReload: true})
 	end()
 	if r.Context().Err() != nil {
+		h.decided(gone)
 		return nil // nobody is left to answer, nor to act for
 	}
 	return h.decideSession(w, r, next, cred, s)

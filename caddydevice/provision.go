@@ -60,6 +60,7 @@ func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 	h.unloaded = closing(ctx, server)
 	if server != nil {
 		h.writeTimeout = time.Duration(server.WriteTimeout)
+		h.accessLog = server.Logs != nil
 	}
 	h.trouble = &rate.Sometimes{First: 3, Interval: troubleEvery}
 	h.faults = &rate.Sometimes{First: 3, Interval: troubleEvery}
@@ -80,6 +81,7 @@ func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 	if h.engine, err = h.app.engineFor(provider, at); err != nil {
 		return err
 	}
+	h.decision = metrics.decisions(h.engine.issuer)
 	h.accept = expects(h.Expect)
 	h.noteOpenness(at, server)
 	if h.Bearer == nil {

@@ -39,6 +39,7 @@ func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) error {
 	if h.hosts.siteOf(r) == "" {
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "host"})
 	}
+	h.decided(answered)
 	l := h.linksFor(r)
 	return page.WriteJSON(w, r, resourceMetadata{
 		Resource: l.origin + h.mountOf(l), AuthorizationServers: h.bearerIssuers(),

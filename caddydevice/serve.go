@@ -38,9 +38,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	switch {
 	case !protected:
+		h.decided(notProtected)
 		h.hideCredentials(r)
 		return next.ServeHTTP(w, r)
 	case h.origins.trustedPreflight(r):
+		h.decided(notProtected)
 		barePreflight(r)
 		return next.ServeHTTP(w, r)
 	}
@@ -84,6 +86,7 @@ func (h *Handler) identify(r *http.Request, cred credential) (*session.Session, 
 	case cred.source == fromCookie && s.Kind() == session.Terminal && isBrowser(r):
 		return nil, nil
 	}
+	h.known(r, s)
 	return s, nil
 }
 
@@ -197,6 +200,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 		h.logger.Error("a claim is too large for a header", zap.String("sub", g.Subject), zap.Int("limit", maxHeaderValue))
 		return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "identity_too_large"})
 	}
+	h.decided(letThrough)
 	return next.ServeHTTP(w, r)
 }
 
@@ -222,6 +226,7 @@ func (h *Handler) claim(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	if !isNavigation(r) {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Active, Detail: "navigate"})
 	}
+	first := s.Now().State == session.Active
 	key, err := h.engine.table.Claim(r.Context(), s)
 	if errors.Is(err, session.ErrNotClaimable) {
 		return h.superseded(w, r, to, 0) // another window was faster
@@ -229,12 +234,16 @@ func (h *Handler) claim(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	if err != nil {
 		return h.fault(w, r, "claiming a session", err)
 	}
+	if first {
+		h.claimed(s, key.ID())
+	}
 	h.cookie.set(w, key)
-	return redirect(w, to)
+	return h.redirect(w, to)
 }
 
 // redirect sends a browser on, within this origin.
-func redirect(w http.ResponseWriter, to string) error {
+func (h *Handler) redirect(w http.ResponseWriter, to string) error {
+	h.decided(answered)
 	page.SecurityHeaders(w.Header())
 	w.Header().Set("Location", to)
 	w.WriteHeader(http.StatusSeeOther)

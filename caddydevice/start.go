@@ -70,25 +70,24 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	if err := h.engine.table.Ready(r.Context()); err != nil {
 		return nil, key, false, h.fault(w, r, "preparing a new session", err)
 	}
-	detail, wait, ok := h.takeStart(r)
+	which, wait, ok := h.takeStart(r)
 	if !ok {
-		return nil, key, false, h.limited(w, r, detail, wait)
+		return nil, key, false, h.limited(w, r, which, wait)
 	}
 	defer h.app.begun.Add(-1)
-	login, err := h.engine.keeper.Client().Authorize(r.Context(), params...)
+	login, asked, err := h.authorize(r, params)
 	if err != nil {
 		return nil, key, false, h.notStarted(w, r, err)
 	}
 	if h.app.full() && !makeRoom(r.Context()) {
-		return nil, key, false, h.limited(w, r, "pending", time.Minute)
+		return nil, key, false, h.limited(w, r, pendingLimit, time.Minute)
 	}
 	s, key, err = h.engine.table.Create(r.Context(), h.newSession(r, site, login))
 	if err != nil {
 		return nil, key, false, h.fault(w, r, "keeping a new session", err)
 	}
 	h.engine.keeper.Add(s, h.accept)
-	h.logger.Info("sign-in started", zap.String("session", s.ID().Short()), zap.String("kind", string(s.Kind())), zap.String("site", site),
-		zap.String("client_ip", clientIP(r)))
+	h.started(r, s, site, asked)
 	return s, key, true, nil
 }
 
@@ -117,13 +116,13 @@ func (h *Handler) mayStartFrom(r *http.Request) (bool, error) {
 	return h.starters.AnyMatchWithError(r)
 }
 
-// takeStart counts a start against every limit; detail says which is reached.
+// takeStart counts a start against every limit, or says which is reached.
 // Where ok, the caller takes one off App.begun when it is done.
-func (h *Handler) takeStart(r *http.Request) (detail string, wait time.Duration, ok bool) {
+func (h *Handler) takeStart(r *http.Request) (which limit, wait time.Duration, ok bool) {
 	client, proxy, known := clientOf(r)
 	if known {
 		if wait, ok := h.clients.allow(client, proxy); !ok {
-			return "", wait, false
+			return clientLimit, wait, false
 		}
 	}
 	if proxy {
@@ -133,13 +132,13 @@ func (h *Handler) takeStart(r *http.Request) (detail string, wait time.Duration,
 		})
 	}
 	if wait, ok := take(h.app.starts); !ok {
-		return "", wait, false
+		return allLimit, wait, false
 	}
 	h.app.begun.Add(1)
 	// room is made once the identity provider has said yes
 	if h.app.full() && !roomCanBeMade() {
 		h.app.begun.Add(-1)
-		return "pending", time.Minute, false
+		return pendingLimit, time.Minute, false
 	}
 	return "", 0, true
 }

@@ -51,7 +51,7 @@ func (h *Handler) getWait(w http.ResponseWriter, r *http.Request) error {
 	if s.Now().State == session.Pending {
 		end, ok := h.beginWatch(w, s)
 		if !ok {
-			return h.limited(w, r, "waits", retrySoon)
+			return h.limited(w, r, waitsLimit, retrySoon)
 		}
 		s = h.await(r, s, waiting{timeout: timeout})
 		end()
@@ -187,6 +187,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Sess
 		return h.answer(w, r, http.StatusOK, a)
 	}
 	defer end()
+	h.decided(instructed)
 	a.Site = h.hosts.siteOf(r)
 	flush := http.NewResponseController(w).Flush
 	if a.BeginText(w) != nil || flush() != nil {

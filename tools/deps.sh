@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what the real parts of the tests need: a C compiler for the race
 # detector; curl, wget, HTTPie and a terminal to run them in; a QR reader;
-# Chromium; Python for a client that is written in it; and two identity
-# providers with what they run on (Node.js; Java and Maven for Keycloak). On
-# Debian and as root it does so itself; elsewhere it prints what is missing. It
-# ends with 0 only when everything is there.
+# Chromium; Python for a client that is written in it; Prometheus; and two
+# identity providers with what they run on (Node.js; Java and Maven for
+# Keycloak). On Debian and as root it does so itself; elsewhere it prints what
+# is missing. It ends with 0 only when everything is there.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PATH=$PWD/bin/node/node_modules/node/bin:$PATH
@@ -38,6 +38,7 @@ need node nodejs
 need npm npm
 need java default-jre-headless
 need mvn maven
+need promtool prometheus
 if [ -n "$missing" ]; then
 	echo "missing:$missing (Debian's names; install them and run this again)"
 	exit 1

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +68,22 @@ func TestTerminalAnswers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPolled: each poll is told of, with what it came to and how long that took.
+func TestPolled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, script(delayed(idptest.Pending(), 2*time.Second), idptest.Reply{Status: 500}, idptest.Error(400, "access_denied")))
+		s, _ := r.watched(5*time.Second, 10*time.Minute)
+		<-s.Now().Next()
+		synctest.Wait()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		want := []told{{s, idp.Pending, 2 * time.Second}, {s, idp.Transient, 0}, {s, idp.Denied, 0}}
+		if !slices.Equal(r.told, want) {
+			t.Errorf("%v, want %v", r.told, want)
+		}
+	})
 }
 
 func TestApproval(t *testing.T) {

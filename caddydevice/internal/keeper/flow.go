@@ -153,8 +153,10 @@ func (k *Keeper) step(f *flow) bool {
 	// the answer counts even if the code runs out while it is on its way
 	f.session.Hold(time.Now().Add(2*client.Timeout() + time.Second))
 	f.polls++
+	begun := time.Now()
 	ans := client.Poll(k.calls, snap.Login.DeviceCode, snap.Login.CodeVerifier)
 	f.last, f.retry, f.lastErr = time.Now(), ans.RetryAfter, ans.Err
+	k.cfg.Polled(f.session, ans.Outcome, f.last.Sub(begun))
 	done := k.heed(f, snap, ans)
 	if !done && f.tokens == nil && f.write == nil {
 		f.session.Hold(time.Time{})

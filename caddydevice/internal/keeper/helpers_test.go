@@ -66,6 +66,13 @@ func (f *flaky) Put(ctx context.Context, rec store.Record) error {
 	return err
 }
 
+// told is a poll that the keeper has told of.
+type told struct {
+	session *session.Session
+	outcome idp.Outcome
+	took    time.Duration
+}
+
 // rig is one node: a keeper with its table.
 type rig struct {
 	*testing.T
@@ -76,6 +83,7 @@ type rig struct {
 
 	mu      sync.Mutex
 	results []Result
+	told    []told
 	tries   []Refresh
 	once    sync.Once
 }
@@ -89,15 +97,24 @@ func newRig(t *testing.T, poll func(n int, code string) idptest.Reply) *rig {
 func newNode(t *testing.T, p *idptest.Provider, st *flaky) *rig {
 	t.Helper()
 	r := &rig{T: t, idp: p, st: st, tab: session.NewTable(st, issuer+" gate")}
-	r.Keeper = New(newClient(t, p), Config{Table: r.tab, Store: st, Settled: func(_ *session.Session, res Result) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.results = append(r.results, res)
-	}, Refreshed: func(_ *session.Session, try Refresh) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.tries = append(r.tries, try)
-	}})
+	r.Keeper = New(newClient(t, p), Config{
+		Table: r.tab, Store: st,
+		Polled: func(s *session.Session, outcome idp.Outcome, took time.Duration) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.told = append(r.told, told{s, outcome, took})
+		},
+		Settled: func(_ *session.Session, res Result) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.results = append(r.results, res)
+		},
+		Refreshed: func(_ *session.Session, try Refresh) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.tries = append(r.tries, try)
+		},
+	})
 	t.Cleanup(r.stop)
 	return r
 }

@@ -31,6 +31,9 @@ const (
 type Config struct {
 	Table *session.Table
 	Store store.Store
+	// Polled is called after each poll with its outcome and how long the
+	// identity provider took. It must be quick.
+	Polled func(s *session.Session, outcome idp.Outcome, took time.Duration)
 	// Settled is called once for each sign-in that was added, when the keeper
 	// is done with it. It must be quick.
 	Settled func(s *session.Session, r Result)
