@@ -14,24 +14,20 @@ import (
 )
 
 // letIn lets the request of an active session through.
-func (h *Handler) letIn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, cred credential, s *session.Session) error {
+func (h *Handler) letIn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, cred credential, s *session.Session, snap *session.Snapshot) error {
 	s.Use()
-	if s.Now().Stale() {
+	if snap.Stale() {
 		refreshed, err := h.awaitFresh(w, r, s)
 		if !refreshed {
 			return err
 		}
 		return h.decideAnew(w, r, next, cred, s)
 	}
-	open, w, ok := h.open(w, r, s)
-	if !ok {
+	open, w, snap := h.open(w, r, s)
+	if open == nil {
 		return h.decideAnew(w, r, next, cred, s)
 	}
 	defer open.close()
-	snap := s.Now()
-	if snap.State != session.Active {
-		return h.decideSession(w, r, next, cred, s)
-	}
 	return h.admit(w, r, next, guest{Identity: snap.Identity, source: cred.source, open: open})
 }
 

@@ -40,23 +40,25 @@ type openRequest struct {
 	closed bool
 }
 
-// open notes a request of the session, and returns the writer to go on with.
-// The request gets its context in place: Caddy's placeholders hold the one that
-// arrived, and {http.request.body} puts back there what it has read. ok is
-// false where the session has changed meanwhile: it must be looked up anew.
-func (h *Handler) open(w http.ResponseWriter, r *http.Request, s *session.Session) (*openRequest, http.ResponseWriter, bool) {
+// open notes a request of the session, and returns the writer to go on with and
+// how the session is. The request gets its context in place: Caddy's
+// placeholders hold the one that arrived, and {http.request.body} puts back there
+// what it has read. There is none (nil) where the session has changed meanwhile:
+// it must be looked up anew.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request, s *session.Session) (*openRequest, http.ResponseWriter, *session.Snapshot) {
 	ctx, cancel := context.WithCancel(r.Context())
 	o := &openRequest{cancel: cancel, writer: w, request: r, arrived: r.Context()}
 	o.gates = o.first[:0]
-	if !s.Open(&o.noted, o) {
+	snap := s.Open(&o.noted, o)
+	if snap == nil {
 		cancel()
-		return nil, w, false
+		return nil, w, nil
 	}
 	if isUpgrade(r) && r.ProtoMajor == 1 {
 		w = &upgradable{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, open: o}
 	}
 	*r = *r.WithContext(ctx)
-	return o, w, true
+	return o, w, snap
 }
 
 // passed notes that a gate has let the request through for what the session's

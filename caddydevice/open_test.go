@@ -206,8 +206,8 @@ func TestClaimsThatChangeAtTheGate(t *testing.T) {
 	w := httptest.NewRecorder()
 	r := newRequest(t, "/", nil)
 	s := g.session(g.terminal())
-	open, _, ok := g.open(w, r, s)
-	if !ok {
+	open, _, _ := g.open(w, r, s)
+	if open == nil {
 		t.Fatal("not open")
 	}
 	defer open.close()

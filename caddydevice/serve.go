@@ -120,7 +120,7 @@ func (h *Handler) decideSession(w http.ResponseWriter, r *http.Request, next cad
 		if cred.source == fromCookie && !h.origins.fromHere(r) {
 			return h.answer(w, r, http.StatusForbidden, &page.Answer{Status: page.Forbidden, Detail: "cross_origin"})
 		}
-		return h.letIn(w, r, next, cred, s)
+		return h.letIn(w, r, next, cred, s, snap)
 	case snap.State == session.Superseded:
 		return h.superseded(w, r, arrivedURI(r), 0)
 	case cred.source == fromBearer:

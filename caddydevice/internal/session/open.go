@@ -45,20 +45,21 @@ type OpenRequest struct {
 }
 
 // Open notes a request that the session lets through: from then on listener
-// hears of the session, which is in use until the request is closed. It is
-// false where the session has changed hands or is over: it must be looked up
-// and decided upon anew.
-func (s *Session) Open(r *OpenRequest, listener Listener) bool {
+// hears of the session, which is in use until the request is closed. It returns
+// how the session is; nil where that has changed hands or is over: it must be
+// looked up and decided upon anew.
+func (s *Session) Open(r *OpenRequest, listener Listener) *Snapshot {
 	r.listener = listener
 	if !s.open.add(r) {
-		return false
+		return nil
 	}
-	if s.Now().State != Active { // told before it was added, perhaps
+	snap := s.Now()
+	if snap.State != Active { // told before it was added, perhaps
 		r.Close()
-		return false
+		return nil
 	}
 	s.watchEnd()
-	return true
+	return snap
 }
 
 // add is false where the requests have been taken over already.

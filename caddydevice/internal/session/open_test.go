@@ -38,7 +38,7 @@ func (e *ear) last() State {
 func (r rig) opened(s *Session) *ear {
 	r.Helper()
 	e := new(ear)
-	if !s.Open(&e.OpenRequest, e) {
+	if s.Open(&e.OpenRequest, e) == nil {
 		r.Fatal("cannot be opened")
 	}
 	return e
@@ -83,7 +83,7 @@ func TestOpenRequestsHearOfTheEnd(t *testing.T) {
 				if len(closed.heard) != 0 {
 					t.Errorf("heard %v once it was closed", closed.heard)
 				}
-				if late := new(ear); s.Open(&late.OpenRequest, late) {
+				if late := new(ear); s.Open(&late.OpenRequest, late) != nil {
 					t.Error("a request was opened after the end")
 				}
 				e.Close()
@@ -193,7 +193,7 @@ func TestOpenBesideChanges(t *testing.T) {
 			for i := range ears {
 				wg.Go(func() {
 					s, err := r.Lookup(ctx, key, site)
-					if e := new(ear); err == nil && s.Open(&e.OpenRequest, e) {
+					if e := new(ear); err == nil && s.Open(&e.OpenRequest, e) != nil {
 						ears[i] = e
 					}
 				})

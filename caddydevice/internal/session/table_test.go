@@ -220,7 +220,7 @@ func TestLoadUnderConstantChange(t *testing.T) {
 		})
 		s := n.lookup(key)
 		n.want(s, Active, "")
-		if e := new(ear); s.Open(&e.OpenRequest, e) {
+		if e := new(ear); s.Open(&e.OpenRequest, e) != nil {
 			t.Error("a request is open, and nobody will tell it of the end")
 		}
 		if reads := r.st.gets.Load(); reads != loadTries || n.Len() != 0 {
