@@ -227,7 +227,7 @@ func TestRefreshTroubles(t *testing.T) {
 	for _, row := range refreshTroubles {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, plan{tokenLife: 5 * time.Second})
+			s := newStage(t, plan{tokenLife: 4 * time.Second})
 			var n, lost atomic.Int32
 			if row.answer != nil {
 				s.rec.RewriteWith(func(r *http.Request) *record.Answer {

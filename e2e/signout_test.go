@@ -60,7 +60,7 @@ func TestSignOutRevokes(t *testing.T) {
 	for _, trouble := range signOutTroubles {
 		t.Run(trouble.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, plan{tokenLife: 20 * time.Second})
+			s := newStage(t, plan{tokenLife: 8 * time.Second})
 			r := s.signInShort(t)
 			token := r.awaitAnswer(t, r.token).NewRefreshToken
 			over := trouble.begin(t, s)

@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	// sceneTime bounds a scenario; the machine may be busy with others.
-	sceneTime = 8 * time.Minute
+	// sceneTime bounds a scenario; the machine may be busy with others, and parts
+	// of a scenario that run in parallel wait for their turn.
+	sceneTime = 12 * time.Minute
 	// look is how often something is looked at that nobody announces.
 	look = 20 * time.Millisecond
 )
