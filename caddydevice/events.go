@@ -160,7 +160,7 @@ func (e *engine) emit(name string, data map[string]any) {
 
 // emitAbout is emit for an event about a session; more may have another id.
 func (e *engine) emitAbout(name string, s *session.Session, more map[string]any) {
-	data := map[string]any{"session": s.ID().Short(), "kind": string(s.Kind()), "issuer": e.issuer}
+	data := map[string]any{"session": s.ID().Short(), "kind": string(s.Kind()), "site": s.Site(), "issuer": e.issuer}
 	maps.Copy(data, more)
 	e.emit(name, data)
 }

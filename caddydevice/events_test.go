@@ -106,8 +106,8 @@ func TestEvents(t *testing.T) {
 		if !ok {
 			t.Fatalf("no sign-in: %v", answer)
 		}
-		common := " kind=terminal session=" + k.ID().Short()
-		want = append(want, "device_auth_started client_ip=127.0.0.1 issuer="+r.idp.Issuer+common+" site=127.0.0.1")
+		common := " kind=terminal session=" + k.ID().Short() + " site=127.0.0.1"
+		want = append(want, "device_auth_started client_ip=127.0.0.1 issuer="+r.idp.Issuer+common)
 		<-more
 		r.idp.Approve(fmt.Sprintf("device-canary-%d", i+1))
 		want = append(want, "device_auth_approved issuer="+r.idp.Issuer+common+" subject=sub-alice")
@@ -131,7 +131,7 @@ func TestEventOfEach(t *testing.T) {
 		signedIn bool
 		does     func(g *gate, s *session.Session, key string)
 		event    string
-		data     string // besides session, kind and issuer
+		data     string // besides session, kind, site and issuer
 	}{
 		{"approved", true, func(g *gate, s *session.Session, _ string) {
 			g.engine.settled(s, keeper.Result{Outcome: idp.Approved})
@@ -165,8 +165,8 @@ func TestEventOfEach(t *testing.T) {
 				g.approve(key, nil)
 			}
 			row.does(g, g.session(key), key)
-			about := "issuer=" + g.engine.issuer + " kind=terminal session=" + g.session(key).ID().Short()
-			want := []string{"device_auth_started client_ip=192.0.2.1 " + about + " site=api.example.com"}
+			about := "issuer=" + g.engine.issuer + " kind=terminal session=" + g.session(key).ID().Short() + " site=api.example.com"
+			want := []string{"device_auth_started client_ip=192.0.2.1 " + about}
 			if row.event != "" {
 				words := strings.Split(about+" "+row.data, " ")
 				slices.Sort(words)
@@ -201,7 +201,7 @@ func TestEventOfClaim(t *testing.T) {
 	for range 2 {
 		key = g.setCookie(g.do(request{target: "/hello", header: g.cookieOf(browserHeaders, old)}))
 	}
-	want := "device_auth_claimed before=" + before + " issuer=" + g.engine.issuer + " kind=browser session=" + g.session(key).ID().Short()
+	want := "device_auth_claimed before=" + before + " issuer=" + g.engine.issuer + " kind=browser session=" + g.session(key).ID().Short() + " site=api.example.com"
 	if got := events(); len(got) != 2 || got[1] != want {
 		t.Errorf("heard %q, want %q", got, want)
 	}

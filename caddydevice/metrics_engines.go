@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 var (
 	pendingDesc  = newDesc("sign_ins_pending", "Sign-ins that are under way in this process.")
-	sessionsDesc = newDesc("sessions_open", "Sessions that this process has open, without the sign-ins that are under way.")
+	sessionsDesc = newDesc("sessions_active", "Active sessions in this process's memory.")
 )
 
 func newDesc(name, help string) *prometheus.Desc {
@@ -29,9 +29,8 @@ func (engineGauges) Collect(ch chan<- prometheus.Metric) {
 	pending, sessions := map[string]int{}, map[string]int{}
 	engines.Range(func(_, val any) bool {
 		e := val.(*engine)
-		n := e.keeper.Pending()
-		pending[e.issuer] += n
-		sessions[e.issuer] += max(0, e.table.Len()-n)
+		pending[e.issuer] += e.keeper.Pending()
+		sessions[e.issuer] += e.table.Active()
 		return true
 	})
 	for issuer, n := range pending {

@@ -269,11 +269,13 @@ func TestGauges(t *testing.T) {
 	other := &gate{t: t, idp: g.idp, Handler: provision(t, map[string]any{"issuer": g.Issuer, "client_id": "other"}, nil)}
 	other.begun(curlHeaders)
 	issuer := "issuer=" + g.engine.issuer
-	// the keeper has not noticed yet that one of them was approved
-	if pending, sessions := scrape(t, "sign_ins_pending", issuer), scrape(t, "sessions_open", issuer); pending != 4 || sessions != 0 {
-		t.Errorf("%v pending, %v open", pending, sessions)
+	g.kiosk()
+	// the keeper has not noticed yet that two of them were approved, and the
+	// browser has not used its new key
+	if pending, sessions := scrape(t, "sign_ins_pending", issuer), scrape(t, "sessions_active", issuer); pending != 5 || sessions != 1 {
+		t.Errorf("%v pending, %v active", pending, sessions)
 	}
-	if n := scrape(t, "sign_ins_started_total", issuer); n != 4 {
+	if n := scrape(t, "sign_ins_started_total", issuer); n != 5 {
 		t.Errorf("%v started", n)
 	}
 }

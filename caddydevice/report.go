@@ -68,7 +68,7 @@ func (h *Handler) started(r *http.Request, s *session.Session, site string, aske
 	h.logger.Info("sign-in started", zap.String("session", s.ID().Short()), zap.String("kind", string(s.Kind())), zap.String("site", site),
 		zap.String("client_ip", clientIP(r)))
 	metrics.started.WithLabelValues(h.engine.issuer).Inc()
-	h.engine.emitAbout(startedEvent, s, map[string]any{"site": site, "client_ip": clientIP(r)})
+	h.engine.emitAbout(startedEvent, s, map[string]any{"client_ip": clientIP(r)})
 }
 
 // reached tells that a client was held up by a limit.

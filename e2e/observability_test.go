@@ -202,8 +202,8 @@ func (w *watchedStage) awaitSeries(t *testing.T, title, query string) []map[stri
 func (w *watchedStage) events(t *testing.T) {
 	for name, want := range map[string]map[string]string{
 		"device_auth_started":  {"kind": "terminal", "issuer": w.rec.URL(), "site": "localhost", "client_ip": ""},
-		"device_auth_approved": {"kind": "terminal", "issuer": w.rec.URL(), "subject": ""},
-		"device_auth_denied":   {"kind": "terminal", "issuer": w.rec.URL(), "reason": "declined"},
+		"device_auth_approved": {"kind": "terminal", "issuer": w.rec.URL(), "site": "localhost", "subject": ""},
+		"device_auth_denied":   {"kind": "terminal", "issuer": w.rec.URL(), "site": "localhost", "reason": "declined"},
 		"device_auth_limited":  {"issuer": w.rec.URL(), "limit": "client", "site": "localhost", "client_ip": ""},
 	} {
 		data := w.eventData(t, name)

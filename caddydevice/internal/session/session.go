@@ -157,6 +157,9 @@ func (s *Session) ID() ID { return s.id }
 // Kind returns the kind of its key.
 func (s *Session) Kind() Kind { return s.kind }
 
+// Site returns the host that it is for.
+func (s *Session) Site() string { return s.site }
+
 // Created returns when its key was made.
 func (s *Session) Created() time.Time { return s.created }
 

@@ -328,6 +328,22 @@ func (t *Table) settling(s *Session) func(context.Context) error {
 	return nil
 }
 
+// Active returns how many active sessions the table holds. It looks at each.
+func (t *Table) Active() int {
+	n := 0
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.RLock()
+		for _, s := range sh.sessions {
+			if s.Now().State == Active {
+				n++
+			}
+		}
+		sh.mu.RUnlock()
+	}
+	return n
+}
+
 // Len returns how many sessions are open here.
 func (t *Table) Len() int {
 	n := 0
