@@ -22,8 +22,8 @@ func TestProviderStopsWhilePending(t *testing.T) {
 	if last := polls[len(polls)-1]; last.Status != 0 {
 		t.Fatalf("a stopped provider answered with %d", last.Status)
 	}
-	if again := s.json(t, 401, "/", "-H", bearer(a.Session)); again.UserCode != a.UserCode {
-		t.Errorf("while the provider is away the code changed: %+v", again)
+	if again := s.json(t, 401, "/", "-H", bearer(a.Session)); again.UserCode != a.UserCode || again.Reason != "away" {
+		t.Errorf("while the provider is away the code, or what is said of it, is %+v", again)
 	}
 	s.idp.StartAgain(t)
 	s.approve(t, a.Complete)
