@@ -205,8 +205,8 @@ type SessionConfig struct {
 	// it is sent over TLS only. Default: device_auth
 	Cookie string `json:"cookie,omitempty"`
 
-	// A session that no request used for so long is over. At least 1s.
-	// Default: 12h.
+	// A session that no request used for so long is over; one that is open, like
+	// a WebSocket, uses it all the time. At least 1s. Default: 12h.
 	Idle caddy.Duration `json:"idle,omitempty"`
 
 	// The longest life of a session, however much it is used. At least 1s, at
