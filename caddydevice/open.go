@@ -17,13 +17,16 @@ import (
 )
 
 const (
+	// cutAfter is how long a request that was let through has to end by itself:
+	// most do, and are answered.
+	cutAfter = 500 * time.Millisecond
 	// cutEvery is the time between two tries to cut a request off, and cuts is
 	// how many there are: together one second.
 	cutEvery, cuts = 50 * time.Millisecond, 20
 )
 
-// openRequest is cut off once its session is over, or once the session's claims
-// are no longer what a gate on its way asks for.
+// openRequest is cut off soon after its session is over, or after the session's
+// claims are no longer what a gate on its way asks for.
 type openRequest struct {
 	noted   session.OpenRequest
 	cancel  context.CancelFunc
@@ -37,6 +40,7 @@ type openRequest struct {
 	conn   net.Conn    // where the connection was taken over by another protocol
 	heard  *session.Snapshot
 	cutOff bool
+	end    *time.Timer // to cut it
 	closed bool
 }
 
@@ -68,18 +72,24 @@ func (o *openRequest) passed(h *Handler) {
 	defer o.mu.Unlock()
 	o.gates = append(o.gates, h)
 	if o.heard != nil && !o.mayGoOn(o.heard) {
-		go o.cut()
+		o.cutSoon()
 	}
 }
 
-// Hear implements session.Listener. Cutting may take a moment, so that is done
-// beside it.
+// Hear implements session.Listener.
 func (o *openRequest) Hear(snap *session.Snapshot) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.heard = snap
 	if !o.mayGoOn(snap) {
-		go o.cut()
+		o.cutSoon()
+	}
+}
+
+// cutSoon has the request cut, unless it ends before; o.mu is held.
+func (o *openRequest) cutSoon() {
+	if o.end == nil && !o.closed {
+		o.end = time.AfterFunc(cutAfter, o.cut)
 	}
 }
 
@@ -150,6 +160,9 @@ func (o *openRequest) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
+	if o.end != nil {
+		o.end.Stop()
+	}
 	o.cancel()
 }
 

@@ -292,3 +292,19 @@ func TestContextAfterTheUpstream(t *testing.T) {
 		t.Errorf("%v, %d, context %v", err, w.Code, r.Context())
 	}
 }
+
+// TestRequestThatEndsInTime: one that was let through a moment before the end is
+// answered.
+func TestRequestThatEndsInTime(t *testing.T) {
+	g := newGate(t, nil)
+	key := g.terminal()
+	server := g.serving(caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		g.end(key, session.Ended, session.SignedOut)
+		time.Sleep(cutAfter / 5) // its work
+		_, err := io.WriteString(w, "upstream")
+		return err
+	}))
+	if err := readAll(t, server.Client(), server.URL, key, 2); err != nil {
+		t.Error(err)
+	}
+}

@@ -40,9 +40,9 @@ func TestRefreshTokenOnce(t *testing.T) {
 		if second.RefreshToken == "" || second.RefreshToken == first.RefreshToken {
 			t.Errorf("%s: no new refresh token; error %q", id, second.Error)
 		}
-		for name, token := range map[string]string{"a token that was used": first.RefreshToken, "the one after it": second.RefreshToken} {
+		for i, token := range []string{first.RefreshToken, second.RefreshToken} { // the used one takes the other back
 			if again := c.refresh(ctx, t, token); again.Error != "invalid_grant" {
-				t.Errorf("%s: %s got error %q", id, name, again.Error)
+				t.Errorf("%s: token %d got error %q", id, i, again.Error)
 			}
 		}
 	}
