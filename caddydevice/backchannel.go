@@ -54,8 +54,8 @@ func (h *Handler) postBackchannelLogout(w http.ResponseWriter, r *http.Request) 
 }
 
 // logOut ends what the token is for: the sessions of one sid, with those of its
-// sub that may be of it, or else all of one sub. A token that was heeded already ends nothing (§2.6): by now the
-// person may have signed in again.
+// sub that may be of it, or else all of one sub. A token that was heeded already
+// ends nothing (§2.6): by now the person may have signed in again.
 func (e *engine) logOut(ctx context.Context, l *idp.Logout) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logoutTimeout)
 	defer cancel()

@@ -190,7 +190,7 @@ func (rec storedSession) shown() shownSession {
 	if s.State.Over() {
 		return s
 	}
-	end := endOf(rec.Record)
+	end := session.RunsOut(rec.Record)
 	if time.Now().Before(end) {
 		s.Until = end.UTC()
 		return s
@@ -202,18 +202,6 @@ func (rec storedSession) shown() shownSession {
 	}
 	s.State = session.Ended
 	return s
-}
-
-// attemptKept and sessionKept are for how long a record outlives the end of what
-// it is about, so that a client can still be told why.
-const attemptKept, sessionKept = time.Hour, 24 * time.Hour
-
-// endOf is when a session that is not over runs out, by its record.
-func endOf(rec store.Record) time.Time {
-	if session.State(rec.State) == session.Pending {
-		return rec.Until.Add(-attemptKept)
-	}
-	return rec.Until.Add(-sessionKept)
 }
 
 // leastID is how much of an id names a session: what is in the log.

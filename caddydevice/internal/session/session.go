@@ -129,6 +129,15 @@ func (snap *Snapshot) retainUntil() time.Time {
 	return from.Add(life)
 }
 
+// RunsOut is when a session that is not over runs out at the latest, as far as
+// its record says without its key.
+func RunsOut(rec store.Record) time.Time {
+	if State(rec.State) == Pending {
+		return rec.Until.Add(-attemptLife)
+	}
+	return rec.Until.Add(-tombstoneLife)
+}
+
 // Session is one client's sign-in. Reading it takes no lock.
 type Session struct {
 	table   *Table
