@@ -367,8 +367,8 @@ func TestEventsEndWithTheirConfiguration(t *testing.T) {
 		cancel()
 		close(slow)
 		<-e.done
-		if heard != 1 || len(e.queue) != 4 {
-			t.Errorf("%d heard, %d left: want only the one that was at work", heard, len(e.queue))
+		if heard != 1 {
+			t.Errorf("%d heard, want only the one that was at work", heard)
 		}
 		never := newTestEmitter(t, func(caddy.Event) { t.Error("emitted") })
 		never.start()

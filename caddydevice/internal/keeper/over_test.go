@@ -1,15 +1,18 @@
 // This file holds the tests of sessions that need no refresh: those that are
-// over, nobody's yet, or unused.
+// over, nobody's yet, or unused; and of what becomes of their tokens.
 
 package keeper
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 	"github.com/caddydevice/device-auth/caddydevice/store"
@@ -118,5 +121,80 @@ func TestRefreshIsNoUse(t *testing.T) {
 		time.Sleep(12*time.Hour + 12*time.Hour/10 + 2*time.Minute)
 		synctest.Wait()
 		r.want(r.lookup(key), session.Ended, session.IdleTooLong)
+	})
+}
+
+// TestRevocationIsTriedAgain, a few times.
+func TestRevocationIsTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct{ failing, calls int }{"twice": {2, 4}, "for ever": {1000, 7}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, s, _ := renewing(t, nil)
+				var n atomic.Int32
+				r.idp.Answer("/revoke", func() (idptest.Reply, bool) {
+					return idptest.Reply{Status: 503}, int(n.Add(1)) <= c.failing
+				})
+				if err := r.tab.SignOut(context.Background(), s); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				if got := len(r.revokedTokens()); got != c.calls {
+					t.Errorf("%d requests, want %d", got, c.calls)
+				}
+			})
+		})
+	}
+}
+
+// TestTokensOfNobodyAreRevoked: those of a wrong account, and those that cannot
+// be trusted.
+func TestTokensOfNobodyAreRevoked(t *testing.T) {
+	wrong := func(*idp.Identity) error { return errors.New("another account") }
+	for name, c := range map[string]struct {
+		accept Accept
+		change func(map[string]any)
+		state  session.State
+	}{
+		"wrong account": {wrong, func(map[string]any) {}, session.Denied},
+		"forged":        {nil, func(a map[string]any) { a["id_token"] = a["id_token"].(string) + "x" }, session.Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := idptest.New(issuer)
+				p.Poll = script(p.Tokens(func(a map[string]any) {
+					a["refresh_token"], a["access_token"] = "refresh-of-nobody", "access-of-nobody"
+					c.change(a)
+				}))
+				r := newNode(t, p, &flaky{Store: store.NewMemory()})
+				s, _ := r.signIn(5*time.Second, 10*time.Minute)
+				r.Seen(s, c.accept)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if got := s.Now().State; got != c.state {
+					t.Errorf("session is %s", got)
+				}
+				if got := r.revokedTokens(); !slices.Equal(got, []string{"refresh-of-nobody", "access-of-nobody"}) {
+					t.Errorf("revoked: %v", got)
+				}
+			})
+		})
+	}
+}
+
+// TestAway: a sign-in knows whether its provider answers.
+func TestAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, script(idptest.Pending(), idptest.Reply{Status: 502}, idptest.Pending()))
+		s, _ := r.watched(5*time.Second, 10*time.Minute)
+		for _, want := range []bool{false, true, false} {
+			n := r.polls()
+			for r.polls() == n {
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+			if s.IsAway() != want {
+				t.Errorf("after poll %d it is away: %t", n+1, s.IsAway())
+			}
+		}
 	})
 }

@@ -157,7 +157,9 @@ func (k *Keeper) present(r *renewal, snap *session.Snapshot) bool {
 			// nobody took it; where this cannot be written, a node that goes on
 			// has one try less
 			r.tally.sent = before
-			_ = r.session.Presenting(k.calls, token, before+1, before)
+			if r.session.Presenting(k.calls, token, before+1, before) == nil {
+				r.tally.recorded = before
+			}
 		}
 		k.refreshed(r, Refresh{Outcome: RefreshFailed, Took: took, Err: ans.Err})
 		return r.again()

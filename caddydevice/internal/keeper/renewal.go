@@ -179,7 +179,7 @@ func (k *Keeper) runRenewal(r *renewal) {
 		return
 	}
 	at := r.next(now)
-	r.notBefore = now.Add(leastGap)
+	r.notBefore = time.Time{}
 	if r.failures > 0 || r.busy {
 		r.notBefore = at
 	}

@@ -5,6 +5,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -209,6 +210,49 @@ func TestOpenBesideChanges(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOvertakenSignIn: a logout before the sign-in's last write makes nobody
+// active, and one beside it ends what it has found none of.
+func TestOvertakenSignIn(t *testing.T) {
+	ctx := context.Background()
+	index := SubjectIndex("https://idp.example", "sub-alice")
+	for name, c := range map[string]struct {
+		beside bool
+		active int // records that were active in between
+	}{"before": {false, 0}, "beside": {true, 1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				s, _ := r.pending(Terminal)
+				logOut := func() {
+					if n, err := r.EndAll(ctx, index, LoggedOut); n != 0 || err != nil {
+						t.Errorf("%d, %v", n, err)
+					}
+				}
+				active := 0
+				r.st.set(func(h *hooked) {
+					h.onPut = func(rec store.Record) error {
+						if rec.State == string(Active) {
+							active++
+							logOut() // its record is not there yet
+						}
+						return nil
+					}
+				})
+				if !c.beside {
+					logOut()
+				}
+				if err := s.Activate(ctx, newIdentity()); !errors.Is(err, ErrOvertaken) {
+					t.Error(err)
+				}
+				r.want(s, Ended, LoggedOut)
+				if active != c.active {
+					t.Errorf("%d active records", active)
+				}
+			})
+		})
+	}
 }
 
 // TestEndsWithoutTheKey: what is left of a record, and of a claimed one's heir.
