@@ -17,6 +17,7 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/store"
 )
 
+// TestLostAnswer: the token is sent once more, and no third time.
 func TestLostAnswer(t *testing.T) {
 	broken := idptest.Reply{Err: errors.New("connection reset by peer")}
 	slow := idptest.Reply{Status: 200, Delay: 2 * time.Minute}
@@ -69,6 +70,8 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
+// TestHangingProvider: one that accepts requests and answers nobody does not use
+// up the retry, however long it does that.
 func TestHangingProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hangs atomic.Bool
@@ -96,6 +99,8 @@ func TestHangingProvider(t *testing.T) {
 	})
 }
 
+// TestUncertainWrites: a token that was not sent is not counted, also where
+// nobody knows whether the store has taken the count.
 func TestUncertainWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, nil)
@@ -114,6 +119,7 @@ func TestUncertainWrites(t *testing.T) {
 	})
 }
 
+// TestTwoNodesCountTogether: where the lease does not keep them apart.
 func TestTwoNodesCountTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
@@ -129,6 +135,7 @@ func TestTwoNodesCountTogether(t *testing.T) {
 	})
 }
 
+// TestCloseWritesWhatIsInHand: as the last thing.
 func TestCloseWritesWhatIsInHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, key := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -147,6 +154,8 @@ func TestCloseWritesWhatIsInHand(t *testing.T) {
 	})
 }
 
+// TestSpentTokenLivesOn: where both answers were lost, the session goes on for
+// as long as its access token does.
 func TestSpentTokenLivesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, func(*idptest.Provider, int) idptest.Reply {
@@ -164,6 +173,8 @@ func TestSpentTokenLivesOn(t *testing.T) {
 	})
 }
 
+// TestCrashAroundARefresh: what was written before the token was sent tells the
+// next node how often it may send it.
 func TestCrashAroundARefresh(t *testing.T) {
 	ctx := context.Background()
 	for name, c := range map[string]struct {
@@ -200,6 +211,7 @@ func TestCrashAroundARefresh(t *testing.T) {
 	}
 }
 
+// TestTwoNodesRefreshOnce: over all nodes, in every round.
 func TestTwoNodesRefreshOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, s, key := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -225,6 +237,8 @@ func TestTwoNodesRefreshOnce(t *testing.T) {
 	})
 }
 
+// TestRefreshWithoutAStore: nothing is sent that could not be written down, and
+// what was answered is kept until it can be.
 func TestRefreshWithoutAStore(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -267,6 +281,7 @@ func TestRefreshWithoutAStore(t *testing.T) {
 	})
 }
 
+// TestRefreshedTokensWaitForKeys: they do not come again.
 func TestRefreshedTokensWaitForKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, func(p *idptest.Provider, n int) idptest.Reply {
@@ -287,6 +302,52 @@ func TestRefreshedTokensWaitForKeys(t *testing.T) {
 		r.want(s, session.Active, "")
 		if s.Now().Stale() {
 			t.Error("not refreshed once there were keys")
+		}
+	})
+}
+
+// TestAnotherNodesTryCounts: a node that was refused nothing yet goes on where
+// another one has sent the token and ended.
+func TestAnotherNodesTryCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s, key := renewing(t, func(_ *idptest.Provider, n int) idptest.Reply {
+			if n == 1 {
+				return idptest.Error(500, "server_error")
+			}
+			return idptest.Error(400, "invalid_grant")
+		})
+		for len(r.refreshes()) == 0 {
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		other := newNode(t, r.idp, r.st)
+		there := other.lookup(key)
+		other.stop()
+		if err := there.Presenting(context.Background(), s.Now().Identity.RefreshToken, 0, 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(tokenLife)
+		synctest.Wait()
+		r.want(r.current(s), session.Ended, session.RefreshLost)
+	})
+}
+
+// TestRefusedWithoutAStore: the end is kept, and the token not sent again.
+func TestRefusedWithoutAStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s, _ := renewing(t, func(*idptest.Provider, int) idptest.Reply {
+			return delayed(idptest.Error(400, "invalid_grant"), 10*time.Second)
+		})
+		time.Sleep(90 * time.Second) // it is under way
+		r.st.refuse(func(store.Record) error { return errDown })
+		time.Sleep(10 * time.Minute)
+		r.want(s, session.Active, "")
+		r.st.refuse(nil)
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		r.want(s, session.Ended, session.Refused)
+		if n := len(r.refreshes()); n != 1 {
+			t.Errorf("%d refreshes", n)
 		}
 	})
 }

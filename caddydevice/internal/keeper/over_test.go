@@ -18,6 +18,7 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/store"
 )
 
+// TestSignOutDuringARefresh: the tokens that come too late are taken back.
 func TestSignOutDuringARefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -36,6 +37,8 @@ func TestSignOutDuringARefresh(t *testing.T) {
 	})
 }
 
+// TestUnclaimedIsNotRefreshed: the claim makes another session with the tokens,
+// which must not change meanwhile; that one is refreshed.
 func TestUnclaimedIsNotRefreshed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := idptest.New(issuer)
@@ -62,6 +65,7 @@ func TestUnclaimedIsNotRefreshed(t *testing.T) {
 	})
 }
 
+// TestIdleIsNotRefreshed: nobody uses it any more.
 func TestIdleIsNotRefreshed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, nil)
@@ -79,6 +83,7 @@ func TestIdleIsNotRefreshed(t *testing.T) {
 	})
 }
 
+// TestLogoutOvertakesTheSignIn: it comes between the tokens and the record.
 func TestLogoutOvertakesTheSignIn(t *testing.T) {
 	for name, index := range map[string]func(*rig) store.Index{
 		"by sid":    func(*rig) store.Index { return session.ProviderSessionIndex(issuer, "sid-1") },

@@ -19,15 +19,12 @@ import (
 )
 
 // tokenLife is that of the tokens in these tests.
-
 const tokenLife = 100 * time.Second
 
 // lasting changes a token answer to that life.
-
 func lasting(answer map[string]any) { answer["expires_in"] = int(tokenLife / time.Second) }
 
 // renewing is a node with a session that was signed in this moment.
-
 func renewing(t *testing.T, refresh func(p *idptest.Provider, n int) idptest.Reply) (*rig, *session.Session, session.Key) {
 	t.Helper()
 	p := idptest.New(issuer)
@@ -50,8 +47,7 @@ func (r *rig) refreshes() []idptest.Call {
 	return slices.DeleteFunc(r.idp.Calls("/token"), func(c idptest.Call) bool { return c.Form.Get("grant_type") != "refresh_token" })
 }
 
-// revoked are the tokens that were revoked.
-
+// revokedTokens are those that were revoked.
 func (r *rig) revokedTokens() []string {
 	var tokens []string
 	for _, c := range r.idp.Calls("/revoke") {
@@ -91,7 +87,6 @@ func TestRefreshInTime(t *testing.T) {
 }
 
 // TestRefreshesSpread: sessions that began in one moment do not come in one.
-
 func TestRefreshesSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, _ := renewing(t, nil)
@@ -117,7 +112,6 @@ func errorAnd(status int, word string) func(*idptest.Provider, int) idptest.Repl
 }
 
 // TestRefreshRefused: what ends a session, and that the token is not sent again.
-
 func TestRefreshRefused(t *testing.T) {
 	otherSub := func(p *idptest.Provider, _ int) idptest.Reply {
 		return p.Tokens(func(a map[string]any) {
@@ -168,7 +162,6 @@ func TestRefreshRefused(t *testing.T) {
 }
 
 // wantRefreshed expects that the last try came to this.
-
 func (r *rig) wantRefreshed(outcome string) {
 	r.Helper()
 	r.mu.Lock()
@@ -179,9 +172,7 @@ func (r *rig) wantRefreshed(outcome string) {
 }
 
 // TestRefreshThroughAnOutage: whatever says nothing about the session leaves it
-
 // as it is, past the tokens' life too, and it goes on when that is over.
-
 func TestRefreshThroughAnOutage(t *testing.T) {
 	reply := func(r idptest.Reply) func(*idptest.Provider, int) idptest.Reply {
 		return func(*idptest.Provider, int) idptest.Reply { return r }
@@ -234,9 +225,7 @@ func TestRefreshThroughAnOutage(t *testing.T) {
 }
 
 // TestRefreshedTokensThatHaveRunOut: where a clock is wrong, the identity
-
 // provider is not asked every second.
-
 func TestRefreshedTokensThatHaveRunOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -256,7 +245,6 @@ func TestRefreshedTokensThatHaveRunOut(t *testing.T) {
 }
 
 // refreshGaps are the times between the refreshes.
-
 func (r *rig) refreshGaps() []time.Duration {
 	calls := r.refreshes()
 	var gaps []time.Duration
@@ -267,9 +255,7 @@ func (r *rig) refreshGaps() []time.Duration {
 }
 
 // TestRefreshUnreachable: a request that never left counts for nothing, however
-
 // often it is made.
-
 func TestRefreshUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, key := renewing(t, nil)
@@ -293,28 +279,8 @@ func TestRefreshUnreachable(t *testing.T) {
 	})
 }
 
-// TestLostAnswer: the token is sent once more, and no third time.
-
-// TestHangingProvider: one that accepts requests and answers nobody does not use
-
-// up the retry, however long it does that.
-
-// TestUncertainWrites: a token that was not sent is not counted, also where
-
-// nobody knows whether the store has taken the count.
-
-// TestTwoNodesCountTogether: where the lease does not keep them apart.
-
-// TestCloseWritesWhatIsInHand: as the last thing.
-
-// TestSpentTokenLivesOn: where both answers were lost, the session goes on for
-
-// as long as its access token does.
-
 // TestKeptRefreshToken: an answer without one leaves the old one in place, and
-
 // one without an ID token who is signed in.
-
 func TestKeptRefreshToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -338,7 +304,6 @@ func TestKeptRefreshToken(t *testing.T) {
 }
 
 // TestRoleTakenAway: the claims are those of the newest ID token.
-
 func TestRoleTakenAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, s, _ := renewing(t, func(p *idptest.Provider, _ int) idptest.Reply {
@@ -355,25 +320,3 @@ func TestRoleTakenAway(t *testing.T) {
 		}
 	})
 }
-
-// TestCrashAroundARefresh: what was written before the token was sent tells the
-
-// next node how often it may send it.
-
-// TestTwoNodesRefreshOnce: over all nodes, in every round.
-
-// TestSignOutDuringARefresh: the tokens that come too late are taken back.
-
-// TestRefreshWithoutAStore: nothing is sent that could not be written down, and
-
-// what was answered is kept until it can be.
-
-// TestRefreshedTokensWaitForKeys: they do not come again.
-
-// TestUnclaimedIsNotRefreshed: the claim makes another session with the tokens,
-
-// which must not change meanwhile; that one is refreshed.
-
-// TestIdleIsNotRefreshed: nobody uses it any more.
-
-// TestLogoutOvertakesTheSignIn: it comes between the tokens and the record.

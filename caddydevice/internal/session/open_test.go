@@ -317,6 +317,19 @@ func TestEndsWithoutTheKey(t *testing.T) {
 			r.want(r.lookup(r.claim(s)), Ended, LoggedOut)
 		})
 	}
+	t.Run("claimed, and the new session over", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			s, _ := r.renewable(Browser)
+			heir := r.claim(s)
+			if ok, err := r.EndRecord(ctx, heir.ID().String(), Revoked); !ok || err != nil {
+				t.Fatalf("%t, %v", ok, err)
+			}
+			if ok, err := r.EndRecord(ctx, s.ID().String(), Revoked); ok || err != nil {
+				t.Errorf("the old one's id: %t, %v", ok, err)
+			}
+		})
+	})
 	t.Run("between the claim's two writes", func(t *testing.T) { betweenWrites(t, 0) })
 	t.Run("between the writes of a late claim", func(t *testing.T) { betweenWrites(t, 2*markLife) })
 	t.Run("another client's", func(t *testing.T) {
