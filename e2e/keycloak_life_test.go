@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/caddydevice/device-auth/e2e/internal/curl"
-	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
 	"github.com/caddydevice/device-auth/e2e/internal/keycloak"
 	"github.com/caddydevice/device-auth/e2e/internal/websocket"
 )
@@ -64,6 +63,8 @@ http://127.0.0.1:{$GATE_PORT_2} {
 func keycloakLife(t *testing.T, realm *keycloak.Realm) {
 	realm = pollEachSecond(t, realm)
 	realm.Change(t.Context(), t, map[string]any{"revokeRefreshToken": true, "refreshTokenMaxReuse": 0})
+	// Without them, as the example's users are, nobody may use the account console.
+	realm.SwitchRole(t.Context(), t, keycloak.Alice, "default-roles-"+realm.Name, true)
 	s := newStageOf(t, realm, lifeCaddyfile)
 	public := s.clients()["public"]
 	for client, site := range map[string]struct{ here, example string }{
@@ -98,23 +99,24 @@ func echoOrSocket(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// keycloakSession is somebody who is signed in, with the browser in which they
-// approved, and an open WebSocket.
+// keycloakSession is somebody who is signed in, with an open WebSocket.
 type keycloakSession struct {
 	*refreshed
-	person *idpserver.Person
 	socket *openRequest
 }
 
 func (s *keycloakStage) signInWith(t *testing.T, user string) *keycloakSession {
 	t.Helper()
-	k := &keycloakSession{person: idpserver.NewPerson(t)}
+	return s.signInBy(t, func(complete string) { s.approveAs(t, user, complete) })
+}
+
+// signInBy signs in where somebody else approves.
+func (s *keycloakStage) signInBy(t *testing.T, approve func(complete string)) *keycloakSession {
+	t.Helper()
 	a := s.startJSON(t, "/")
-	s.realm.Consent.Lock()
-	defer s.realm.Consent.Unlock()
-	s.approveWith(t, k.person, user, a.Complete)
+	approve(a.Complete)
 	readJSON(t, s.wait(t, a.Session), 200)
-	k.refreshed = s.refreshedBy(t, a)
+	k := &keycloakSession{refreshed: s.refreshedBy(t, a)}
 	k.openSocket(t)
 	return k
 }
@@ -177,8 +179,8 @@ func keycloakRoleTaken(t *testing.T, s *keycloakStage) {
 // session's end.
 type keycloakSignOut struct {
 	name    string
-	signOut func(t *testing.T, s *keycloakStage, alice *keycloakSession)
-	offline bool // of a session with offline access
+	signOut func(t *testing.T, alice phone) // alice is where she approved
+	offline bool                            // of a session with offline access
 	reason  string
 	all     bool // Bob is signed out, too
 }
@@ -186,26 +188,35 @@ type keycloakSignOut struct {
 // keycloakSignOuts: Keycloak tells nobody of the end of offline access, nor that
 // all were signed out. Then the next refresh finds out.
 var keycloakSignOuts = []keycloakSignOut{
-	{name: "the person", reason: "logged_out", signOut: func(t *testing.T, s *keycloakStage, alice *keycloakSession) {
-		if err := alice.person.SignOut(s.ctx, s.rec.URL()+"/realms/"+s.realm.Name+"/protocol/openid-connect/logout"); err != nil {
-			t.Fatal(err)
-		}
-	}},
+	{name: "the person", reason: "logged_out", signOut: personSignsOut},
 	{name: "an administrator", reason: "logged_out", signOut: adminSignsOut},
 	{name: "an administrator, offline", offline: true, reason: "refused", signOut: adminSignsOut},
-	{name: "an administrator, all", reason: "refused", all: true, signOut: func(t *testing.T, s *keycloakStage, _ *keycloakSession) {
-		s.realm.SignOutAll(s.ctx, t)
+	{name: "an administrator, all", reason: "refused", all: true, signOut: func(t *testing.T, alice phone) {
+		alice.s.realm.SignOutAll(alice.s.ctx, t)
 	}},
 }
 
-func adminSignsOut(t *testing.T, s *keycloakStage, _ *keycloakSession) {
+// personSignsOut uses Keycloak's account console, which lets Alice in by the
+// sign-in with which she approved, and then no more.
+func personSignsOut(t *testing.T, alice phone) {
 	t.Helper()
-	s.realm.SignOut(s.ctx, t, keycloak.Alice)
+	ctx := alice.s.ctx
+	alice.do(t, alice.Open(ctx, alice.s.rec.URL()+"/realms/"+alice.s.realm.Name+"/account"))
+	alice.do(t, alice.Click(ctx, "[data-testid=options-kebab-toggle]"))
+	alice.do(t, alice.Click(ctx, "[data-testid=options-kebab] [role=menuitem]"))
+	alice.do(t, alice.Wait(ctx, signInField))
+}
+
+func adminSignsOut(t *testing.T, alice phone) {
+	t.Helper()
+	alice.s.realm.SignOut(alice.s.ctx, t, keycloak.Alice)
 }
 
 func (way keycloakSignOut) check(t *testing.T, s *keycloakStage) {
-	alice, bob := s.signInWith(t, keycloak.Alice), s.signInWith(t, keycloak.Bob)
-	way.signOut(t, s, alice)
+	p := s.newPhone(t)
+	alice := s.signInBy(t, func(complete string) { p.approve(t, complete, keycloak.Alice) })
+	bob := s.signInWith(t, keycloak.Bob)
+	way.signOut(t, p)
 	alice.wantSignedOut(t, way.reason)
 	if way.all {
 		bob.wantSignedOut(t, way.reason)
