@@ -28,6 +28,8 @@ if (!settings.secret) {
 
 const stateDir = process.env.E2E_STATE_DIR;
 const server = createServer();
+// Node.js ends idle connections after 5 s: a form that was just sent over one is lost.
+server.keepAliveTimeout = 0;
 server.on('error', (err) => {
   console.error(err.message);
   process.exit(err.code === 'EADDRINUSE' ? 98 : 1);
