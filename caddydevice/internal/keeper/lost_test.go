@@ -320,9 +320,12 @@ func TestAnotherNodesTryCounts(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		synctest.Wait()
-		other := newNode(t, r.idp, r.st)
-		there := other.lookup(key)
-		other.stop()
+		other := session.NewTable(r.st, issuer+" gate") // a node that ends as it does so
+		defer other.Close()
+		there, err := other.Lookup(context.Background(), key, site)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := there.Presenting(context.Background(), s.Now().Identity.RefreshToken, 0, 1); err != nil {
 			t.Fatal(err)
 		}
