@@ -80,43 +80,59 @@ func TestOpenRequestsEnd(t *testing.T) {
 			}
 		},
 	}
-	for upstream, next := range upstreams {
-		for how, end := range ends {
-			for _, version := range []int{1, 2} {
-				t.Run(fmt.Sprintf("%s, %s, HTTP/%d", upstream, how, version), func(t *testing.T) {
-					g := newGate(t, map[string]any{"require": []any{map[string]any{"claim": "groups", "values": []any{"admins"}}}})
-					key := g.terminal()
-					begun := make(chan struct{})
-					server := g.serving(caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-						close(begun)
-						return next(w, r)
-					}))
-					client := server.Client()
-					transport := client.Transport.(*http.Transport)
-					transport.ForceAttemptHTTP2 = version == 2
-					if version == 1 {
-						transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-					}
-					over := make(chan error, 1)
-					go func() { over <- readAll(t, client, server.URL, key, version) }()
-					<-begun
-					end(g, key)
-					select {
-					case err := <-over:
-						if err == nil {
-							t.Error("the answer ended as if it were whole")
-						}
-					case <-time.After(endsWithin):
-						t.Error("still open")
-					}
-				})
+	for how, end := range ends {
+		t.Run(how, func(t *testing.T) {
+			g := newGate(t, map[string]any{"require": []any{map[string]any{"claim": "groups", "values": []any{"admins"}}}})
+			key := g.terminal()
+			var all []*opened
+			for name, next := range upstreams {
+				for _, version := range []int{1, 2} {
+					all = append(all, g.openOne(fmt.Sprintf("%s, HTTP/%d", name, version), next, key, version))
+				}
 			}
-		}
+			end(g, key)
+			late := time.After(endsWithin)
+			for _, o := range all {
+				select {
+				case err := <-o.over:
+					if err == nil {
+						t.Errorf("%s: the answer ended as if it were whole", o.name)
+					}
+				case <-late:
+					t.Fatalf("%s: still open", o.name)
+				}
+			}
+		})
 	}
 }
 
+// opened is a request that is open; over gets how its answer ended.
+type opened struct {
+	name string
+	over chan error
+}
+
+// openOne makes a request, and returns once it is at the upstream.
+func (g *gate) openOne(name string, upstream caddyhttp.HandlerFunc, key string, version int) *opened {
+	begun := make(chan struct{})
+	server := g.serving(caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		close(begun)
+		return upstream(w, r)
+	}))
+	client := server.Client()
+	transport := client.Transport.(*http.Transport)
+	transport.ForceAttemptHTTP2 = version == 2
+	if version == 1 {
+		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	}
+	o := &opened{name: name, over: make(chan error, 1)}
+	go func() { o.over <- readAll(g.t, client, server.URL, key, version) }()
+	<-begun
+	return o
+}
+
 // readAll makes a request and reads its answer to the end.
-func readAll(t *testing.T, client *http.Client, url, key string, version int) error {
+func readAll(t testing.TB, client *http.Client, url, key string, version int) error {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Error(err)
