@@ -4,11 +4,13 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddydevice/device-auth/e2e/internal/chrome"
 	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
@@ -239,9 +241,35 @@ func (p phone) signInAndDecide(t *testing.T, user, button string) {
 	}
 	p.s.realm.Consent.Lock()
 	defer p.s.realm.Consent.Unlock()
-	p.do(t, p.Click(p.s.ctx, button))
-	p.do(t, p.WaitURL(p.s.ctx, func(at string) bool { return strings.Contains(at, "/device/status") }))
+	p.press(t, button)
 }
+
+// press presses a button of the consent page until it is heeded: a click can be
+// lost where the page is still loading.
+func (p phone) press(t *testing.T, button string) {
+	t.Helper()
+	done := func(at string) bool { return strings.Contains(at, "/device/status") }
+	var err error
+	for range presses {
+		ctx, cancel := context.WithTimeout(p.s.ctx, pressTime)
+		if err = p.Click(ctx, button); err == nil {
+			err = p.WaitURL(ctx, done)
+		}
+		cancel()
+		if err == nil || done(p.URL()) {
+			return
+		}
+	}
+	html, _ := p.HTML(p.s.ctx)
+	t.Fatalf("the person's browser: %v\n%s", err, html)
+}
+
+const (
+	// presses is how often a button is pressed, and pressTime is for how long
+	// each is waited for, on a machine that is busy with other tests.
+	presses   = 4
+	pressTime = 30 * time.Second
+)
 
 func (p phone) do(t *testing.T, err error) {
 	t.Helper()
