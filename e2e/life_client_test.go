@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -156,6 +157,8 @@ func (c *lifeClient) lostWith(got received) string {
 		}
 		if strings.Contains(got.body, refreshLost) {
 			a.Reason = "refresh_lost"
+		} else if said := pageSays.FindStringSubmatch(got.body); said != nil {
+			a.Reason = said[1]
 		}
 		a.Session = got.key
 	} else if err := json.Unmarshal([]byte(got.body), &a); err != nil {
@@ -172,6 +175,9 @@ func (c *lifeClient) lostWith(got received) string {
 	}
 	return ""
 }
+
+// pageSays finds why an earlier sign-in is over.
+var pageSays = regexp.MustCompile(`<p role="status">([^<]*)</p>`)
 
 // refreshLost is what a person reads of it.
 const refreshLost = "renewal of this sign-in was lost on its way"

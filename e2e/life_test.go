@@ -26,6 +26,8 @@ const (
 	lifeKills, lifeRounds = 10, 20
 	// killPlaced is how long after such an answer the kill comes at the latest.
 	killPlaced = 2 * time.Millisecond
+	// sentReaches is more than a request takes to the provider.
+	sentReaches = 500 * time.Millisecond
 	// killAnywhere is the same for a kill that is not placed.
 	killAnywhere = time.Second
 )
@@ -137,8 +139,12 @@ func (l *life) placeKill(t *testing.T) {
 	l.rec.HandOver(nil)
 }
 
+// startAgain gives what the killed gateway has sent time to reach the provider:
+// its retry must not overtake it there, which would be a token that comes after
+// its successor.
 func (l *life) startAgain(t *testing.T) {
 	t.Helper()
+	l.letPass(sentReaches)
 	l.kills++
 	l.gate.StartAgain(t)
 	l.epoch.Add(1)
