@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddydevice/device-auth/e2e/internal/ports"
 	"github.com/caddydevice/device-auth/e2e/internal/proc"
 )
 
@@ -289,21 +290,9 @@ func Validate(t testing.TB, o Options) (string, error) {
 	return string(out), err
 }
 
-// freePorts finds ports on loopback; all are held until each is known, so that
-// they differ.
-func freePorts(t testing.TB) (ports [3]string) {
+func freePorts(t testing.TB) [3]string {
 	t.Helper()
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		if _, ports[i], err = net.SplitHostPort(l.Addr().String()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return ports
+	return [3]string{ports.Free(t), ports.Free(t), ports.Free(t)}
 }
 
 // shortDir is for sockets: their path may have 107 bytes only, and t.TempDir

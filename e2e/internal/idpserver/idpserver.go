@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddydevice/device-auth/e2e/internal/ports"
 	"github.com/caddydevice/device-auth/e2e/internal/proc"
 )
 
@@ -65,7 +66,7 @@ type Server struct {
 // Start runs a provider until the test ends.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{Secret: "e2e-secret-" + rand.Text(), options: o, script: script(t), stateDir: t.TempDir(), port: "0"}
+	s := &Server{Secret: "e2e-secret-" + rand.Text(), options: o, script: script(t), stateDir: t.TempDir(), port: ports.Free(t)}
 	s.run(t)
 	return s
 }

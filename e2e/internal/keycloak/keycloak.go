@@ -5,8 +5,6 @@ package keycloak
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddydevice/device-auth/e2e/internal/ports"
 	"github.com/caddydevice/device-auth/e2e/internal/proc"
 )
 
@@ -40,7 +39,7 @@ type Server struct {
 // Start runs a Keycloak until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{password: rand.Text(), data: t.TempDir(), port: freePort(t)}
+	s := &Server{password: rand.Text(), data: t.TempDir(), port: ports.Free(t)}
 	transport := &http.Transport{} // none of the environment's proxies
 	t.Cleanup(transport.CloseIdleConnections)
 	s.admin = &http.Client{Transport: transport, Timeout: time.Minute}
@@ -109,15 +108,4 @@ func Version(t testing.TB) string {
 	}
 	_, version, _ := strings.Cut(strings.TrimSpace(string(word)), "Version ")
 	return version
-}
-
-// freePort is free now; another program could take it before Keycloak does.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddydevice/device-auth/e2e/internal/ports"
 	"github.com/caddydevice/device-auth/e2e/internal/proc"
 )
 
@@ -43,7 +44,7 @@ func Start(t testing.TB, target string) *Server {
 	if err := os.WriteFile(file, fmt.Appendf(nil, config, target), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := net.JoinHostPort("127.0.0.1", ports.Free(t))
 	cmd := exec.Command("prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
 	cmd.Dir = dir // its default consoles are not there, which it does not mind
 	p := proc.Start(t, "Prometheus", cmd)
@@ -100,13 +101,3 @@ func CheckMetrics(exposed string) error {
 }
 
 var errComplaint = errors.New("promtool complains")
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}

@@ -1,0 +1,50 @@
+// Package ports finds ports for servers that a test starts.
+package ports
+
+import (
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// Systems hand out ports above last for the near end of connections (Linux from
+// 32768 on, others from 49152), and a listener cannot have a port that any
+// connection holds. A server that is to come back on its port must be below.
+const first, last = 10000, 32767
+
+// tries bounds the search: most ports are free on any machine.
+const tries = 1000
+
+var (
+	mu    sync.Mutex
+	given = map[string]bool{}
+)
+
+// Free is a port that is free on loopback now, and that this process gets only
+// once: it is there for a server that stops and starts again.
+func Free(t testing.TB) string {
+	t.Helper()
+	mu.Lock()
+	defer mu.Unlock()
+	for range tries {
+		port := strconv.Itoa(first + rand.N(last-first+1))
+		if given[port] || !isFree(port) {
+			continue
+		}
+		given[port] = true
+		return port
+	}
+	t.Fatalf("no free port between %d and %d", first, last)
+	return ""
+}
+
+// isFree looks at all addresses: gateways listen on all of them.
+func isFree(port string) bool {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
