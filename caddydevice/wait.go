@@ -198,7 +198,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Sess
 		if snap.Login == nil {
 			return true
 		}
-		line := (&page.Login{Expires: snap.Expires}).ProgressLine(s.IsAway())
+		line := a.Language.ProgressLine(snap.Expires, s.IsAway())
 		_, err := io.WriteString(w, line) //nolint:gosec // G705: it is text/plain with nosniff
 		return err == nil && flush() == nil
 	}})
@@ -214,7 +214,7 @@ func (h *Handler) lastWords(r *http.Request, s *session.Session, key session.Key
 	snap := s.Now()
 	switch {
 	case snap.State == session.Pending:
-		return "This server is loading a new configuration. Run the same command again; the code stays good.\n"
+		return (*page.Language)(nil).ReloadingLine()
 	case snap.State == session.Active && s.Kind() == session.Terminal:
 		return signedIn(snap).OutcomeLine() + "\n" + h.command(r, h.linksFor(r), h.destination(r), key) + "\n"
 	case snap.State == session.Active:

@@ -18,9 +18,10 @@ import (
 // Status is the outcome that an answer tells, in the words of the JSON form.
 type Status string
 
-// The statuses, and what each is in the error member is in messages.go.
+// The statuses; what each is in the error member is in json.go.
 const (
 	Pending     Status = "pending"
+	Approved    Status = "approved"
 	Active      Status = "active"
 	Denied      Status = "denied"
 	Expired     Status = "expired"
@@ -59,6 +60,9 @@ type User struct {
 // Answer is one answer of the gateway. The zero value of a field leaves it
 // out.
 type Answer struct {
+	// Language is what a person reads it in; English where it is nil.
+	Language *Language
+
 	Status Status
 	// Detail chooses the sentence among those of the status, and goes into
 	// the JSON member reason.
@@ -94,7 +98,7 @@ func (a *Answer) Write(w http.ResponseWriter, r *http.Request, status int, forma
 	h := w.Header()
 	h.Set("Content-Type", contentTypes[format])
 	SecurityHeaders(h)
-	h.Add("Vary", "Accept")
+	h.Add("Vary", "Accept, Accept-Language")
 	var body []byte
 	var err error
 	switch format {
@@ -150,14 +154,6 @@ func SecurityHeaders(h http.Header) {
 // minutes rounds what is left of a time to whole minutes, up.
 func minutes(until time.Time) int {
 	return max(0, int((time.Until(until)+time.Minute-time.Second)/time.Minute))
-}
-
-// plural writes a count of a thing.
-func plural(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return strconv.Itoa(n) + " " + thing + "s"
 }
 
 // QRText is what the QR code holds: the URI with the code in it, where there

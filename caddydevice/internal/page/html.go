@@ -37,18 +37,23 @@ type pageData struct {
 	EndText     string
 }
 
+// buttons are the words of the button that starts a sign-in, where that is not
+// sign_in.
+var buttons = map[Status]string{Forbidden: "sign_in_other"}
+
 func (a *Answer) html(nonce string) ([]byte, error) {
-	m := messageOf(a.Status, a.Detail)
-	d := pageData{Answer: a, Nonce: nonce, Title: m.title, Text: m.text, Next: m.next}
-	d.ButtonText = cmp.Or(buttons[a.Status], "Sign in")
+	l := a.Language.orEnglish()
+	m := l.message(a.Status, a.Detail)
+	d := pageData{Answer: a, Nonce: nonce, Title: m.Title, Text: m.Text, Next: m.Next}
+	d.ButtonText = l.say(cmp.Or(buttons[a.Status], "sign_in"))
 	if a.Before != "" {
-		d.BeforeText = messageOf(a.Before, a.BeforeDetail).text
+		d.BeforeText = l.message(a.Before, a.BeforeDetail).Text
 	}
-	d.Away, d.EndText = a.Login != nil && a.Detail != "", endSessionText
-	if l := a.Login; l != nil {
-		d.QR = template.HTML(SVG(l.QRText())) //nolint:gosec // drawn by SVG from numbers only
-		d.Minutes = plural(minutes(l.Expires), "minute")
-		d.UntilClock = l.Expires.Format("15:04 MST")
+	d.Away, d.EndText = a.Login != nil && a.Detail != "", l.say("end_session")
+	if login := a.Login; login != nil {
+		d.QR = template.HTML(SVG(login.QRText())) //nolint:gosec // drawn by SVG from numbers only
+		d.Minutes = l.minutes(minutes(login.Expires))
+		d.UntilClock = login.Expires.Format("15:04 MST")
 		d.Poll = true
 	}
 	if a.Reload != "" {

@@ -1,5 +1,5 @@
 // This file holds the JSON form, for programs. Names are RFC 8628 §3.2's and
-// RFC 6749 §5.2's.
+// RFC 6749 §5.2's; descriptions are in English, since that one wants ASCII.
 
 package page
 
@@ -7,6 +7,23 @@ import (
 	"encoding/json"
 	"time"
 )
+
+// errorWords are the error members of the JSON form, from RFC 6749, RFC 6750
+// and RFC 8628 where those have a word.
+var errorWords = map[Status]string{
+	Pending:     "authorization_pending",
+	Approved:    "confirmation_required",
+	Denied:      "access_denied",
+	Expired:     "expired_token",
+	Failed:      "server_error",
+	Ended:       "session_ended",
+	Superseded:  "session_superseded",
+	Forbidden:   "insufficient_permission",
+	Limited:     "slow_down",
+	Unavailable: "temporarily_unavailable",
+	Required:    "login_required",
+	Invalid:     "invalid_request",
+}
 
 type jsonAnswer struct {
 	Status      Status `json:"status"`
@@ -34,12 +51,12 @@ type jsonAnswer struct {
 func (a *Answer) json() ([]byte, error) {
 	j := jsonAnswer{Status: a.Status, Error: errorWords[a.Status], LoginURI: a.LoginURI, EndSessionURI: a.EndSession}
 	if j.Error != "" {
-		m := messageOf(a.Status, a.Detail)
-		j.Description, j.Reason = m.text+" "+m.next, a.Detail
+		m := english.message(a.Status, a.Detail)
+		j.Description, j.Reason = m.Text+" "+m.Next, a.Detail
 	}
 	if a.Before != "" {
 		j.Reason = a.BeforeDetail
-		j.Description = messageOf(a.Before, a.BeforeDetail).text + " " + j.Description
+		j.Description = english.message(a.Before, a.BeforeDetail).Text + " " + j.Description
 	}
 	if l := a.Login; l != nil {
 		left := max(0, int(time.Until(l.Expires)/time.Second))

@@ -108,19 +108,19 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// TestMessages writes down every sentence, and wants each to say what happened
-// and what to do.
+// TestMessages writes down every sentence, and wants each outcome to say what
+// happened and what to do.
 func TestMessages(t *testing.T) {
 	var b strings.Builder
-	for _, s := range slices.Sorted(maps.Keys(messages)) {
-		for _, detail := range slices.Sorted(maps.Keys(messages[s])) {
-			m := messages[s][detail]
-			fmt.Fprintf(&b, "%s %s [%s] %s: %s %s\n", s, detail, errorWords[s], m.title, m.text, m.next)
-			if m.title == "" || m.text == "" || (m.next == "" && s != Active) {
+	for _, s := range slices.Sorted(maps.Keys(english.words.Messages)) {
+		for _, detail := range slices.Sorted(maps.Keys(english.words.Messages[s])) {
+			m := english.words.Messages[s][detail]
+			fmt.Fprintf(&b, "%s %s [%s] %s: %s %s\n", s, detail, errorWords[s], m.Title, m.Text, m.Next)
+			if m.Title == "" || m.Text == "" || (m.Next == "" && s != Active) {
 				t.Errorf("%s %s: a part is missing", s, detail)
 			}
 		}
-		if _, ok := messages[s][""]; !ok {
+		if _, ok := english.words.Messages[s][""]; !ok {
 			t.Errorf("%s has no message for other details", s)
 		}
 		if errorWords[s] == "" && s != Active {
@@ -239,7 +239,7 @@ func TestWrite(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, want := range map[string]string{
-				"Content-Type": row.media, "Referrer-Policy": row.referrer, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Accept",
+				"Content-Type": row.media, "Referrer-Policy": row.referrer, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Accept, Accept-Language",
 			} {
 				if got := w.Header().Get(name); got != want {
 					t.Errorf("%s: %q, want %q", name, got, want)
@@ -265,12 +265,12 @@ func TestWrite(t *testing.T) {
 
 func TestProgressLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &Login{Expires: time.Now().Add(8 * time.Minute)}
+		expires := time.Now().Add(8 * time.Minute)
 		for away, want := range map[bool]string{
 			false: "waiting, 8 minutes left\n",
 			true:  "waiting, 8 minutes left; the identity provider does not answer at the moment\n",
 		} {
-			if got := l.ProgressLine(away); got != want {
+			if got := english.ProgressLine(expires, away); got != want {
 				t.Errorf("away %t: %q", away, got)
 			}
 		}

@@ -7,81 +7,88 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 func (a *Answer) text() []byte {
 	var b strings.Builder
+	l := a.Language.orEnglish()
 	if a.Before != "" {
-		fmt.Fprintf(&b, "%s\n\n", messageOf(a.Before, a.BeforeDetail).text)
+		fmt.Fprintf(&b, "%s\n\n", l.message(a.Before, a.BeforeDetail).Text)
 	}
 	switch {
 	case a.Login != nil:
-		a.loginText(&b)
+		a.loginText(&b, l)
 	case a.User != nil:
-		a.userText(&b)
+		a.userText(&b, l)
 	default:
-		m := messageOf(a.Status, a.Detail)
-		fmt.Fprintf(&b, "%s %s\n", m.text, m.next)
+		m := l.message(a.Status, a.Detail)
+		fmt.Fprintf(&b, "%s %s\n", m.Text, m.Next)
 		if a.LoginURI != "" {
 			fmt.Fprintf(&b, "\n%s\n", a.LoginURI)
 		}
 		if a.EndSession != "" {
-			fmt.Fprintf(&b, "\n%s\n\n%s\n", endSessionText, a.EndSession)
+			fmt.Fprintf(&b, "\n%s\n\n%s\n", l.say("end_session"), a.EndSession)
 		}
 	}
 	return []byte(b.String())
 }
 
-func (a *Answer) loginText(b *strings.Builder) {
-	l := a.Login
-	switch m := messageOf(a.Status, a.Detail); a.Detail {
+func (a *Answer) loginText(b *strings.Builder, l *Language) {
+	login := a.Login
+	switch m := l.message(a.Status, a.Detail); a.Detail {
 	case "":
 	case "body":
-		fmt.Fprintf(b, "%s %s\n\n%s\n\n", m.text, m.next, l.WaitURI)
+		fmt.Fprintf(b, "%s %s\n\n%s\n\n", m.Text, m.Next, login.WaitURI)
 	default:
-		fmt.Fprintf(b, "%s %s\n\n", m.text, m.next)
+		fmt.Fprintf(b, "%s %s\n\n", m.Text, m.Next)
 	}
-	fmt.Fprintf(b, "Sign in to %s: open this address on a phone or a computer\n\n%s\n\nand enter the code\n\n%s\n\n", a.Site, l.VerificationURI, l.UserCode)
-	fmt.Fprintf(b, "The code works for %s, until %s.\n", plural(minutes(l.Expires), "minute"), l.Expires.Format("15:04 MST"))
-	b.WriteString("Only go on if you started this yourself.\n")
-	if l.Command != "" {
-		fmt.Fprintf(b, "\nOnce it is approved, this goes on:\n\n%s\n", l.Command)
+	fmt.Fprintf(b, "%s. %s\n\n%s\n\n%s\n\n%s\n\n", l.say("sign_in_to", "site", a.Site), l.say("open_address"), login.VerificationURI, l.say("enter_code"), login.UserCode)
+	fmt.Fprintf(b, "%s\n%s\n", l.say("code_works", "minutes", l.minutes(minutes(login.Expires)), "clock", login.Expires.Format("15:04 MST")), l.say("only_if_terminal"))
+	if login.Command != "" {
+		fmt.Fprintf(b, "\n%s\n\n%s\n", l.say("goes_on"), login.Command)
 	}
-	if l.NoQR {
+	if login.NoQR {
 		return
 	}
-	if blocks := Blocks(l.QRText()); blocks != "" {
+	if blocks := Blocks(login.QRText()); blocks != "" {
 		fmt.Fprintf(b, "\n%s", blocks)
 	}
 }
 
-func (a *Answer) userText(b *strings.Builder) {
+func (a *Answer) userText(b *strings.Builder, l *Language) {
 	u := a.User
-	fmt.Fprintf(b, "Signed in to %s as %s", a.Site, u.Name)
+	fmt.Fprintf(b, "%s %s", l.say("signed_in_to", "site", a.Site), l.say("signed_in_as", "name", u.Name))
 	if !u.Since.IsZero() {
-		fmt.Fprintf(b, " since %s", u.Since.Format("2006-01-02 15:04 MST"))
+		fmt.Fprintf(b, ", %s", l.say("since", "time", u.Since.Format("2006-01-02 15:04 MST")))
 	}
-	fmt.Fprintf(b, ", until %s.\n", u.Until.Format("2006-01-02 15:04 MST"))
+	fmt.Fprintf(b, ", %s.\n", l.say("until", "time", u.Until.Format("2006-01-02 15:04 MST")))
 }
 
 // ProgressLine is a whole line that says that nothing has changed yet; away is
 // whether the identity provider does not answer.
-func (l *Login) ProgressLine(away bool) string {
-	left := plural(minutes(l.Expires), "minute")
+func (l *Language) ProgressLine(expires time.Time, away bool) string {
+	l = l.orEnglish()
+	key := "waiting"
 	if away {
-		return fmt.Sprintf("waiting, %s left; the identity provider does not answer at the moment\n", left)
+		key = "waiting_away"
 	}
-	return fmt.Sprintf("waiting, %s left\n", left)
+	return l.say(key, "minutes", l.minutes(minutes(expires))) + "\n"
 }
 
 // OutcomeLine is the whole line that ends a streamed text answer.
 func (a *Answer) OutcomeLine() string {
+	l := a.Language.orEnglish()
 	if a.User != nil {
-		return fmt.Sprintf("Signed in as %s.\n", a.User.Name)
+		return l.say("outcome", "name", a.User.Name) + "\n"
 	}
-	m := messageOf(a.Status, a.Detail)
-	return fmt.Sprintf("%s %s\n", m.text, m.next)
+	m := l.message(a.Status, a.Detail)
+	return fmt.Sprintf("%s %s\n", m.Text, m.Next)
 }
+
+// ReloadingLine ends a streamed text answer where the server loads a new
+// configuration.
+func (l *Language) ReloadingLine() string { return l.orEnglish().say("reloading") + "\n" }
 
 // BeginText begins an answer in text that stays open.
 func (a *Answer) BeginText(w http.ResponseWriter) error {
