@@ -247,12 +247,18 @@ func (k *Keeper) verify(f *flow) bool {
 	f.result = idp.Approved
 	f.write = func(ctx context.Context) error {
 		err := f.session.Activate(ctx, identityOf(who, tokens))
-		if f.session.Now().State != session.Active && decided(err) {
+		if decided(err) && !keeps(f.session.Now().State) {
 			k.revoke(tokens) // a logout, or the client, was faster
 		}
 		return err
 	}
 	return k.settle(f)
+}
+
+// keeps reports whether a session in that state has the tokens of its sign-in,
+// or has handed them on: a browser may claim it the moment it is active.
+func keeps(s session.State) bool {
+	return s == session.Active || s == session.Superseded
 }
 
 // identityOf is who signed in, with the tokens that say so.

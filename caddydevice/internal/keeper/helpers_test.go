@@ -36,6 +36,24 @@ type flaky struct {
 	onPut func(store.Record) error
 	// answer changes what a write that was made is answered with.
 	answer func(error) error
+	// onMarked is called before it is told whether a logout was.
+	onMarked func()
+}
+
+func (f *flaky) Marked(ctx context.Context, index store.Index) (time.Time, error) {
+	f.mu.Lock()
+	onMarked := f.onMarked
+	f.mu.Unlock()
+	if onMarked != nil {
+		onMarked()
+	}
+	return f.Store.Marked(ctx, index)
+}
+
+func (f *flaky) onLookingForLogouts(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.onMarked = do
 }
 
 func (f *flaky) answerWith(answer func(error) error) {
