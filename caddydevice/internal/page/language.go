@@ -158,7 +158,6 @@ func (l *Language) say(key string, pairs ...string) string {
 }
 
 func (l *Language) minutes(n int) string { return l.count(l.words.Minutes, n) }
-func (l *Language) seconds(n int) string { return l.count(l.words.Seconds, n) }
 
 // categories are CLDR's plural categories by x/text's name.
 var categories = map[plural.Form]string{
