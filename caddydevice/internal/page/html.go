@@ -154,12 +154,13 @@ func (d *Data) attributes(a *Answer) template.HTMLAttr {
 		{"wait-url", a.WaitPath},
 		{"reload-url", a.Reload},
 		{"after", number(d.After)},
+		{"say", d.announcement()},
 		{"place", strconv.Itoa(place(time.Now()))},
 		{"offline", d.language.words.Words["offline"]},
 		{"seconds", d.unit()},
 	}
 	if a.live() {
-		facts = append(facts, [2]string{"live", "yes"}, [2]string{"say", d.announcement()})
+		facts = append(facts, [2]string{"live", "yes"})
 	}
 	if a.Login != nil {
 		facts = append(facts, [2]string{"left", number(secondsTo(a.Login.countsTo()))})
@@ -194,16 +195,16 @@ func (d *Data) unit() string {
 	return strings.Join(all, "|")
 }
 
+// announcements are the sentences for what has no text of its own.
+var announcements = map[Status]string{Pending: "new_code_shown", Approved: "confirm_question"}
+
 // announcement is what a screen reader is told when the page has become this.
 func (d *Data) announcement() string {
-	key := "new_code_shown"
-	switch {
-	case d.Away != "":
-		return d.Away
-	case d.Status == Approved:
-		key = "confirm_question"
+	key, ok := announcements[d.Status]
+	if !ok || d.Away != "" {
+		return strings.TrimSpace(d.Text + " " + d.Next)
 	}
-	text, _ := d.Say(key) // both are there: a test says so
+	text, _ := d.Say(key) // it is there: a test says so
 	return text
 }
 

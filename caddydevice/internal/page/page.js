@@ -38,7 +38,8 @@
     x.open(method, url);
     x.timeout = seconds * 1000;
     x.setRequestHeader("Accept", accept);
-    x.setRequestHeader("X-Requested-With", "XMLHttpRequest"); // not a navigation, in an old browser too
+    // not a navigation, in the server's eyes: an old browser says nothing else
+    x.setRequestHeader("X-Requested-With", "XMLHttpRequest");
     if (body) x.setRequestHeader("Content-Type", "application/x-www-form-urlencoded");
     x.onload = function () {
       if (answers(x.status)) recovered();
@@ -85,9 +86,10 @@
 
   function go(url) { reach(function () { location.replace(url); }); }
 
+  // A second touch is no second code.
   var sent = -Infinity;
   function submit(form) {
-    if (time() - sent < STAY) return; // a second touch is no second code
+    if (time() - sent < STAY) return;
     sent = time();
     reach(function () { form.submit(); });
   }
@@ -123,7 +125,8 @@
         stop();
         poll();
       } else if (lost === null) {
-        lost = time(); // it comes back by itself, or tick looks into it
+        // it comes back by itself, or tick looks into it
+        lost = time();
       }
     };
     for (var i = 0; i < EVENTS.length; i++) s.addEventListener(EVENTS[i], function (e) { hear(parse(e.data)); });
@@ -165,12 +168,16 @@
     stop();
     ask("GET", given("reload-url"), "text/html", 10, function (code, text) {
       if (!answers(code) || code === 429 || code >= 500) return trouble(renew);
-      var page = null;
-      try { page = new DOMParser().parseFromString(text, "text/html"); } catch (e) { /* an old browser */ }
+      var page = parseHTML(text);
       var next = page && page.querySelector("main");
       if (!next || leads(next.getAttribute("data-status"))) return location.replace(given("reload-url"));
       swap(document.importNode(next, true), page.title);
     });
+  }
+
+  // parseHTML gives nothing in an old browser.
+  function parseHTML(text) {
+    try { return new DOMParser().parseFromString(text, "text/html"); } catch (e) { return null; }
   }
 
   function swap(next, title) {
