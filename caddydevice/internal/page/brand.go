@@ -275,7 +275,7 @@ func checkSVG(raw []byte) error {
 	root := false
 	for {
 		token, err := d.Token()
-		if err == io.EOF && root {
+		if errors.Is(err, io.EOF) && root {
 			return nil
 		}
 		if err != nil {

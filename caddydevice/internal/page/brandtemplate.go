@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -69,7 +70,12 @@ var (
 // samples are an answer of every status, and of those that have more to show
 // one of each kind.
 func samples() []sample {
-	all := []sample{
+	return slices.Concat(signIns(), ends(), passing())
+}
+
+// signIns are what a person acts on.
+func signIns() []sample {
+	return []sample{
 		{"a code", sampleLogin(), []want{
 			wantSite, wantLogin,
 			{sampleCode, "it does not show the code: put {{.UserCode}} into it"},
@@ -85,19 +91,27 @@ func samples() []sample {
 		}},
 		{"who has just signed in", sampleWelcome(), []want{wantOut}},
 		{"who is signed in", sampleUser(Active), []want{wantOut}},
-		{"what has no host", &Answer{Status: Invalid, Detail: "host"}, nil},
 	}
+}
+
+// ends are what a new sign-in may follow.
+func ends() (all []sample) {
 	for _, status := range []Status{Denied, Expired, Failed, Ended, Superseded, Forbidden, Required} {
 		a := sampleAnswer(status)
 		a.Button, a.EndSession = true, "https://idp.example.com/logout"
 		all = append(all, sample{string(status), a, []want{wantLogin}})
 	}
+	return all
+}
+
+// passing are what is tried again, and what is not understood.
+func passing() (all []sample) {
 	for _, status := range []Status{Limited, Unavailable, Invalid} {
 		a := sampleAnswer(status)
 		a.Reload, a.ReloadAfter = "/sample", time.Minute
 		all = append(all, sample{string(status), a, nil})
 	}
-	return all
+	return append(all, sample{"what has no host", &Answer{Status: Invalid, Detail: "host"}, nil})
 }
 
 func sampleAnswer(status Status) *Answer {

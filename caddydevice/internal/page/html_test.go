@@ -177,17 +177,20 @@ var hostile = []string{
 	`" onfocus="alert(1)`, `</style><img src=x onerror=alert(1)>`, `{time}`, `{seconds}`,
 }
 
+// marks counts what begins a tag or an attribute's value.
+func marks(page string) int { return strings.Count(page, "<") + strings.Count(page, `="`) }
+
 func TestInjection(t *testing.T) {
-	marks := regexp.MustCompile(`<[a-zA-Z/!]|="`)
+	link := regexp.MustCompile(`(href|action)="\s*javascript:`)
 	for name, make := range kinds {
 		t.Run(name, func(t *testing.T) {
-			want := len(marks.FindAllString(show(t, func() *Answer { return spoil(make(), "x") }), -1))
+			want := marks(show(t, func() *Answer { return spoil(make(), "x") }))
 			for _, h := range hostile {
 				page := show(t, func() *Answer { return spoil(make(), h) })
-				if got := len(marks.FindAllString(page, -1)); got != want {
+				if got := marks(page); got != want {
 					t.Errorf("%q: %d tags and attributes, want %d", h, got, want)
 				}
-				if regexp.MustCompile(`(href|action)="\s*javascript:`).MatchString(page) {
+				if link.MatchString(page) {
 					t.Errorf("%q: a link runs it", h)
 				}
 				asJSON, err := spoil(make(), h).json()
