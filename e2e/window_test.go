@@ -62,7 +62,7 @@ func (w *window) want(t *testing.T, status int) {
 	}
 }
 
-var pageCode = regexp.MustCompile(`<p class="code [^>]*><span[^>]*>([A-Z-]+)</span>`)
+var pageCode = regexp.MustCompile(`<span class="code [^>]*>([A-Z-]+)</span>`)
 
 // code is the user code that the page shows; the test fails where it shows
 // none, or is not made as every page of ours.
