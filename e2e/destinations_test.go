@@ -250,10 +250,8 @@ const linksOf = `answers => answers.map(({at, location, html}) => {
 		for (const e of page.querySelectorAll("[" + name + "]")) add(e.localName + " " + name, e.getAttribute(name));
 	for (const e of page.querySelectorAll("input[name=to]")) add("input", e.value);
 	for (const e of page.querySelectorAll("meta[http-equiv=refresh]")) add("refresh", e.content.replace(/^\d*;url=/, ""));
-	for (const e of page.scripts) {
-		const given = /^\s*var wait = .*;$/m.exec(e.text)[0];
-		for (const [name, written] of Object.entries(new Function(given + "return {wait, to, reload}")())) add("script " + name, written);
-	}
+	for (const name of ["wait-url", "login-url", "reload-url"])
+		for (const e of page.querySelectorAll("[data-" + name + "]")) add("script " + name, e.getAttribute("data-" + name));
 	return links;
 })`
 

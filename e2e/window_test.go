@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"html"
 	"regexp"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func (w *window) want(t *testing.T, status int) {
 	}
 }
 
-var pageCode = regexp.MustCompile(`<p class="code">([A-Z-]+)</p>`)
+var pageCode = regexp.MustCompile(`<span class="code [^>]*>([A-Z-]+)</span>`)
 
 // code is the user code that the page shows; the test fails where it shows
 // none, or is not made as every page of ours.
@@ -84,21 +85,25 @@ func (w *window) code(t *testing.T) string {
 	return found[1]
 }
 
-var scriptStart = regexp.MustCompile(`var wait = ("(?:[^"\\]|\\.)*"), to = ("(?:[^"\\]|\\.)*"), reload = ("(?:[^"\\]|\\.)*");`)
+var (
+	mainTag  = regexp.MustCompile(`<main [^>]*>`)
+	toField  = regexp.MustCompile(`name="to" value="([^"]*)"`)
+	mainData = regexp.MustCompile(` data-(wait-url|reload-url)="([^"]*)"`)
+)
 
-// script returns what the page's script is given.
+// script returns what the page's script is given, and where the page's form
+// says that the person was going.
 func (w *window) script(t *testing.T) (wait, to, reload string) {
 	t.Helper()
-	found := scriptStart.FindStringSubmatch(w.page.Body)
-	if found == nil {
+	given := map[string]string{}
+	for _, found := range mainData.FindAllStringSubmatch(mainTag.FindString(w.page.Body), -1) {
+		given[found[1]] = html.UnescapeString(found[2])
+	}
+	going := toField.FindStringSubmatch(w.page.Body)
+	if len(given) != 2 || going == nil {
 		t.Fatalf("the page's script is not as it was:\n%s", w.page.Body)
 	}
-	for i, into := range []*string{&wait, &to, &reload} {
-		if err := json.Unmarshal([]byte(found[i+1]), into); err != nil {
-			t.Fatalf("%s: %v", found[i+1], err)
-		}
-	}
-	return wait, to, reload
+	return given["wait-url"], html.UnescapeString(going[1]), given["reload-url"]
 }
 
 // askWait does what the page's script does: GET wait with the cookie.

@@ -7,7 +7,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -39,7 +39,10 @@ const (
 type Login struct {
 	UserCode, VerificationURI, VerificationURIComplete string
 	Expires                                            time.Time
-	Interval                                           time.Duration
+	// Renews is when the next code comes by itself; the zero time where none
+	// does.
+	Renews   time.Time
+	Interval time.Duration
 	// WaitURI and QRURI are absolute.
 	WaitURI, QRURI string
 	// Session is the key, where it is new and of a kind that is printed.
@@ -62,6 +65,8 @@ type User struct {
 type Answer struct {
 	// Language is what a person reads it in; English where it is nil.
 	Language *Language
+	// Brand is how a page looks; ours where it is nil.
+	Brand *Brand
 
 	Status Status
 	// Detail chooses the sentence among those of the status, and goes into
@@ -75,11 +80,18 @@ type Answer struct {
 	// Site is the host that is signed in to.
 	Site  string
 	Login *Login
-	User  *User
+	// User is who is signed in, or with Approved who approved.
+	User *User
+	// Welcome greets who has just signed in, and the page goes on by itself.
+	Welcome bool
+	// NextTry is when an identity provider that does not answer is asked next;
+	// the zero time where that is not known.
+	NextTry time.Time
 
 	// LoginPath is where to sign in, LoginURI the same as an absolute URL;
-	// LogoutPath signs out, WaitPath tells of changes.
-	LoginPath, LoginURI, LogoutPath, WaitPath string
+	// LogoutPath signs out, WaitPath tells of changes, ConfirmPath takes the
+	// word of who approved.
+	LoginPath, LoginURI, LogoutPath, WaitPath, ConfirmPath string
 	// To is where the person was going: a path of this origin.
 	To string
 	// Reload makes an HTML page load this path after ReloadAfter; also
@@ -105,29 +117,24 @@ func (a *Answer) Write(w http.ResponseWriter, r *http.Request, status int, forma
 	case HTML:
 		nonce := rand.Text()
 		h.Set("Referrer-Policy", "same-origin") // no-referrer would post forms with Origin: null
-		h.Set("Content-Security-Policy", fmt.Sprintf(contentPolicy, nonce, nonce))
+		h.Set("Content-Security-Policy", a.Brand.orOurs().policy(nonce))
 		body, err = a.html(nonce)
 	case JSON:
 		body, err = a.json()
 	default:
 		body = a.text()
 	}
-	if err != nil {
+	if body == nil {
 		return err
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if r.Method == http.MethodHead {
-		return nil
+		return err
 	}
-	_, err = bytes.NewReader(body).WriteTo(w)
-	return err
+	_, writing := bytes.NewReader(body).WriteTo(w)
+	return errors.Join(err, writing)
 }
-
-// contentPolicy lets a page run its own inline style and script, talk to its
-// own origin, and nothing else.
-const contentPolicy = "default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; " +
-	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // securityHeaders are on every answer of ours.
 var securityHeaders = [...][2]string{

@@ -66,11 +66,16 @@ func (a *Answer) json() ([]byte, error) {
 	}
 	if u := a.User; u != nil {
 		j.User, j.Subject = u.Name, u.Subject
-		j.Until = u.Until.UTC().Format(time.RFC3339)
+		if !u.Until.IsZero() {
+			j.Until = u.Until.UTC().Format(time.RFC3339)
+		}
 		if !u.Since.IsZero() {
 			j.Since = u.Since.UTC().Format(time.RFC3339)
 		}
 	}
 	b, err := json.Marshal(j)
-	return append(b, '\n'), err
+	if err != nil {
+		return nil, err
+	}
+	return append(b, '\n'), nil
 }

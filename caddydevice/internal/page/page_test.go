@@ -92,15 +92,10 @@ func TestForms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := make()
-				html, err := a.html("NONCE")
-				if err != nil {
-					t.Fatal(err)
-				}
 				asJSON, err := a.json()
 				if err != nil || !json.Valid(asJSON) {
 					t.Fatalf("%v: %s", err, asJSON)
 				}
-				golden(t, name+".html", html)
 				golden(t, name+".txt", a.text())
 				golden(t, name+".json", asJSON)
 			})
@@ -168,36 +163,6 @@ func FuzzNegotiate(f *testing.F) {
 			t.Errorf("%q: %d is chosen, but not named", accept, got)
 		}
 	})
-}
-
-// hostile are strings that an identity provider or a person could send. What
-// is written must not let them out of their place.
-var hostile = []string{
-	`"><svg onload=alert(1)>`, `</script><script>alert(1)</script>`, `&lt;`, `'`, `javascript:alert(1)`, "a\nb", `\u003cscript\u003e`, `{{.}}`, "<!--", "\u2028",
-}
-
-func TestInjection(t *testing.T) {
-	script := regexp.MustCompile(`(?i)<(script|svg|img|iframe|a|!--)[ >]`)
-	clean, err := pending().html("NONCE")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := len(script.FindAll(clean, -1))
-	for _, h := range hostile {
-		a := pending()
-		a.Login.UserCode, a.Login.VerificationURI, a.Login.VerificationURIComplete, a.To, a.Reload, a.Site = h, h, "", "/"+h, "/"+h, h
-		html, err := a.html("NONCE")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := len(script.FindAll(html, -1)); got != want {
-			t.Errorf("%q: %d elements that could do harm, want %d: %s", h, got, want, html)
-		}
-		asJSON, err := a.json()
-		if err != nil || !json.Valid(asJSON) || bytes.ContainsAny(asJSON, "<>") {
-			t.Errorf("%q: %s", h, asJSON)
-		}
-	}
 }
 
 // TestTextIsPlain: a terminal gets printable characters and line breaks, and
