@@ -162,10 +162,17 @@ func (r *rig) signIn(interval, life time.Duration) (*session.Session, session.Ke
 
 func (r *rig) signInAs(kind session.Kind, interval, life time.Duration) (*session.Session, session.Key) {
 	r.Helper()
-	s, key, err := r.tab.Create(context.Background(), session.New{
-		Kind: kind, Site: site, Expires: time.Now().Add(life), Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
-		Login: session.Login{DeviceCode: secret.String("device-canary-1"), CodeVerifier: secret.String("verifier-canary-1"), UserCode: "WDJB-0001", VerificationURI: issuer + "/activate", Interval: interval},
-	})
+	return r.signInFor(session.New{Kind: kind}, interval, life)
+}
+
+func (r *rig) signInFor(n session.New, interval, life time.Duration) (*session.Session, session.Key) {
+	r.Helper()
+	n.Site, n.Idle, n.Lifetime = site, 12*time.Hour, 30*24*time.Hour
+	n.Login = session.Login{
+		DeviceCode: secret.String("device-canary-1"), CodeVerifier: secret.String("verifier-canary-1"), UserCode: "WDJB-0001", VerificationURI: issuer + "/activate",
+		Interval: interval, Issued: time.Now(), Expires: time.Now().Add(life),
+	}
+	s, key, err := r.tab.Create(context.Background(), n)
 	if err != nil {
 		r.Fatal(err)
 	}
