@@ -89,7 +89,7 @@ func (h *Handler) later(w http.ResponseWriter, r *http.Request, status int, a *p
 	case isNavigation(r):
 		a.Reload, a.ReloadAfter = arrivedURI(r), after
 	case isBrowser(r) && h.isLogin(r): // the button for a new code
-		a.Reload, a.ReloadAfter = h.linksFor(r).login(h.destination(r), 1), after
+		a.Reload, a.ReloadAfter = h.linksFor(r).login(h.destination(r), 0), after
 	}
 	return h.answer(w, r, status, a)
 }

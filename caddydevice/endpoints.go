@@ -130,11 +130,11 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 		return h.redirect(w, h.destination(r))
 	case snap.State == session.Active:
 		return h.answer(w, r, http.StatusOK, signedIn(snap))
-	case snap.State == session.Superseded:
+	case snap.State == session.Superseded && again <= mostReloads:
 		return h.superseded(w, r, h.destination(r), again)
 	case cred.source == fromBearer:
 		return h.refuseBearer(w, r, snap, "")
-	case again > 0 && snap.Reason != session.Unrenewed:
+	case again > 0 && snap.Reason != session.Unrenewed && snap.State != session.Superseded:
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: h.destination(r)})
 	}
 	return h.startLogin(w, r, snap)

@@ -250,15 +250,15 @@ func (h *Handler) redirect(w http.ResponseWriter, to string) error {
 	return nil
 }
 
-// mostReloads is how often a page with a superseded key loads itself again:
-// another window may have the new key in the jar by then.
+// mostReloads is how often a page with a superseded key loads itself again soon:
+// another window may have the new key in the jar by then. One more, a while
+// later, begins anew: a browser that lost power may have lost the new key.
 const mostReloads = 3
 
 func (h *Handler) superseded(w http.ResponseWriter, r *http.Request, to string, again int) error {
-	a := &page.Answer{Status: page.Superseded, To: to}
-	a.Button = again >= mostReloads
-	if !a.Button {
-		a.Reload, a.ReloadAfter = h.linksFor(r).login(to, again+1), time.Second
+	a := &page.Answer{Status: page.Superseded, To: to, Reload: h.linksFor(r).login(to, again+1), ReloadAfter: time.Second}
+	if again >= mostReloads {
+		a.Button, a.ReloadAfter = true, slowReload // on a wall nobody can press it
 	}
 	return h.answer(w, r, http.StatusUnauthorized, a)
 }

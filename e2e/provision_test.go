@@ -135,7 +135,7 @@ func (s *stage) wantStoreAway(t *testing.T, words string) {
 	for range 20 {
 		got := s.get(t, "/")
 		s.wantWait(t, got)
-		if !strings.Contains(got.Body, "Nobody is signed out by this.") || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/plain") {
+		if !strings.Contains(strings.Join(strings.Fields(got.Body), " "), "Nobody is signed out by this.") || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/plain") {
 			t.Fatalf("the text says\n%s", got.Body)
 		}
 	}

@@ -41,19 +41,26 @@ func (p picture) fill(c color.Color, x, y, width, height int) {
 	draw.Draw(p, image.Rect(x*scale, y*scale, (x+width)*scale, (y+height)*scale), image.NewUniform(c), image.Point{}, draw.Src)
 }
 
-// decode returns what a QR reader reads.
-func (p picture) decode(t *testing.T) string {
+// png is the picture as a file.
+func (p picture) png(t *testing.T) []byte {
 	t.Helper()
 	var file bytes.Buffer
 	if err := png.Encode(&file, p); err != nil {
 		t.Fatal(err)
 	}
-	return chrome.ScanQR(t, file.Bytes())
+	return file.Bytes()
 }
 
-// scanText reads the code that is drawn in a text answer. Nothing else in the
-// text may use escape sequences, and no line is wider than 80 columns.
+// scanText reads the code that is drawn in a text answer.
 func scanText(t *testing.T, body string) string {
+	t.Helper()
+	return chrome.ScanQR(t, drawText(t, body, color.White).png(t))
+}
+
+// drawText draws a text answer's code as a terminal with that background does.
+// Nothing else in the text may use escape sequences, and no line is wider than
+// 80 columns.
+func drawText(t *testing.T, body string, background color.Color) picture {
 	t.Helper()
 	var rows [][]rune
 	for _, line := range strings.Split(body, "\n") {
@@ -72,7 +79,10 @@ func scanText(t *testing.T, body string) string {
 	if len(rows) == 0 {
 		t.Fatalf("no QR code in\n%s", body)
 	}
-	p := newPicture(len(rows[0]), 2*len(rows))
+	const margin = 6
+	p := newPicture(len(rows[0])+2*margin, 2*(len(rows)+margin))
+	p.fill(background, 0, 0, len(rows[0])+2*margin, 2*(len(rows)+margin))
+	p.fill(color.White, margin, margin, len(rows[0]), 2*len(rows))
 	for y, row := range rows {
 		for x, block := range row {
 			halves, known := dark[block]
@@ -81,12 +91,12 @@ func scanText(t *testing.T, body string) string {
 			}
 			for i, black := range halves {
 				if black {
-					p.fill(color.Black, x, 2*y+i, 1, 1)
+					p.fill(color.Black, margin+x, margin+2*y+i, 1, 1)
 				}
 			}
 		}
 	}
-	return p.decode(t)
+	return p
 }
 
 var (
@@ -99,6 +109,11 @@ var (
 
 // scanSVG reads the code that is drawn in a page, or is an SVG by itself.
 func scanSVG(t *testing.T, body string) string {
+	t.Helper()
+	return chrome.ScanQR(t, drawSVG(t, body).png(t))
+}
+
+func drawSVG(t *testing.T, body string) picture {
 	t.Helper()
 	svg := svgElement.FindString(body)
 	box := svgBox.FindStringSubmatch(svg)
@@ -120,7 +135,7 @@ func scanSVG(t *testing.T, body string) string {
 			p.fill(fill, x, y, width, height)
 		}
 	}
-	return p.decode(t)
+	return p
 }
 
 func number(t *testing.T, text string) int {

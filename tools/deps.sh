@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the real parts of the tests need: a C compiler for the race
-# detector; curl, wget, HTTPie and a terminal to run them in; a QR reader;
-# Chromium; Python for a client that is written in it; Prometheus; and two
+# detector; curl, wget, HTTPie and a terminal to run them in; a QR reader, and
+# ImageMagick for photographs of QR codes; Chromium, and axe-core for what it
+# shows; Python for a client that is written in it; Prometheus; and two
 # identity providers with what they run on (Node.js; Java and Maven for
 # Keycloak). On Debian and as root it does so itself; elsewhere it prints what
 # is missing. It ends with 0 only when everything is there.
@@ -32,6 +33,7 @@ need wget wget
 need http httpie
 need script bsdutils
 need zbarimg zbar-tools
+need convert imagemagick
 need chromium chromium # it depends on fontconfig, and that on a font
 need python3 python3
 need node nodejs
@@ -54,11 +56,13 @@ if node_too_old; then
 	fi
 fi
 
-# the identity provider's packages, exactly as locked
-if ! cmp -s e2e/oidcprovider/package-lock.json e2e/oidcprovider/node_modules/.locked; then
-	npm --prefix e2e/oidcprovider ci --no-audit --no-fund --loglevel=error || exit 1
-	cp e2e/oidcprovider/package-lock.json e2e/oidcprovider/node_modules/.locked
-fi
+# the packages of the identity provider and of axe-core, exactly as locked
+for dir in e2e/oidcprovider e2e/axe; do
+	if ! cmp -s $dir/package-lock.json $dir/node_modules/.locked; then
+		npm --prefix $dir ci --no-audit --no-fund --loglevel=error || exit 1
+		cp $dir/package-lock.json $dir/node_modules/.locked
+	fi
+done
 
 # Keycloak, as Maven has it, outside the repository: every clone shares it
 keycloak=26.7.4

@@ -109,7 +109,7 @@ func (p place) String() string {
 }
 
 // Call calls a JavaScript function with an argument, and stores what it
-// returns; both need a JSON form. It has what scripts of the present page have,
+// returns, or promises; both need a JSON form. It has what scripts of the present page have,
 // but for the page's Content-Security-Policy.
 func (b *Browser) Call(ctx context.Context, function string, argument, result any) error {
 	given, err := json.Marshal(argument)
@@ -121,8 +121,8 @@ func (b *Browser) Call(ctx context.Context, function string, argument, result an
 
 // evaluate runs a script and stores its result, unless that is null.
 func (b *Browser) evaluate(ctx context.Context, script string, result any) error {
-	byValue := true
-	got, err := cdp.Call(ctx, b.page, runtime.Evaluate, runtime.EvaluateParams{Expression: script, ReturnByValue: &byValue})
+	yes := true
+	got, err := cdp.Call(ctx, b.page, runtime.Evaluate, runtime.EvaluateParams{Expression: script, ReturnByValue: &yes, AwaitPromise: &yes})
 	if err != nil {
 		return err
 	}

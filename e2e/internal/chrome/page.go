@@ -61,6 +61,15 @@ func (b *Browser) follow(ctx context.Context, what string, done func() bool) err
 	}
 }
 
+// Languages makes the browser ask for pages in other languages, as its
+// Accept-Language header says them.
+func (b *Browser) Languages(ctx context.Context, accept string) error {
+	_, err := cdp.Call(ctx, b.page, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{
+		Headers: network.Headers{"Accept-Language": accept},
+	})
+	return err
+}
+
 // Wait waits until an element can be seen.
 func (b *Browser) Wait(ctx context.Context, selector string) error {
 	_, err := b.find(ctx, selector, func(p place) bool { return p.Visible })
