@@ -19,7 +19,7 @@ import (
 // README included, and wants them as `caddy fmt` leaves them.
 func TestExamples(t *testing.T) {
 	examples := map[string][]byte{}
-	files, err := filepath.Glob("examples/*/Caddyfile")
+	files, err := filepath.Glob("examples/*/Caddyfile*")
 	if err != nil {
 		t.Fatal(err)
 	}
