@@ -240,7 +240,7 @@ func TestAdminMistakes(t *testing.T) {
 		{"GET", adminPath + "?limit=0", 400, "from 1 to 1000"},
 		{"GET", adminPath + "?limit=1001", 400, "from 1 to 1000"},
 		{"GET", adminPath + "?limit=many", 400, "from 1 to 1000"},
-		{"GET", adminPath + "?state=alive", 400, "pending active"},
+		{"GET", adminPath + "?state=alive", 400, "pending approved active"},
 		{"GET", adminPath + "?id=" + id, 400, "unknown parameter"},
 		{"GET", adminPath + "X", 404, "not found"},
 		{"DELETE", adminPath + "/", 404, "not found"},

@@ -27,7 +27,7 @@ const (
 
 // statuses maps a session's state to what an answer calls it.
 var statuses = map[session.State]page.Status{
-	session.Pending: page.Pending, session.Active: page.Active, session.Denied: page.Denied, session.Expired: page.Expired,
+	session.Pending: page.Pending, session.Approved: page.Approved, session.Active: page.Active, session.Denied: page.Denied, session.Expired: page.Expired,
 	session.Failed: page.Failed, session.Ended: page.Ended, session.Superseded: page.Superseded,
 }
 
@@ -43,7 +43,7 @@ func statusOf(snap *session.Snapshot) page.Status { return statuses[snap.State] 
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *page.Answer) error {
 	h.decided(decisionOf(status, a))
 	format := page.Negotiate(r.Header["Accept"])
-	a.Site = h.hosts.siteOf(r)
+	h.dress(r, a)
 	if a.Site != "" {
 		l := h.linksFor(r)
 		a.LoginPath, a.LogoutPath, a.WaitPath = l.path+"/login", l.path+"/logout", l.path+"/wait"
@@ -73,13 +73,23 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, status int, a *
 	return nil
 }
 
+// dress gives an answer what the operator and the client want of its looks.
+func (h *Handler) dress(r *http.Request, a *page.Answer) *page.Answer {
+	a.Site, a.Brand = h.hosts.siteOf(r), h.pages.brand
+	a.Language = a.Brand.Choose(r.Header["Accept-Language"])
+	return a
+}
+
 // later answers what passes by itself: a program hears when to ask again, and
 // an HTML page does so.
 func (h *Handler) later(w http.ResponseWriter, r *http.Request, status int, a *page.Answer, after time.Duration) error {
 	after = max(after, retrySoon)
 	setRetryAfter(w, after)
-	if isNavigation(r) {
+	switch {
+	case isNavigation(r):
 		a.Reload, a.ReloadAfter = arrivedURI(r), after
+	case isBrowser(r) && h.isLogin(r): // the button for a new code
+		a.Reload, a.ReloadAfter = h.linksFor(r).login(h.destination(r), 1), after
 	}
 	return h.answer(w, r, status, a)
 }
@@ -101,8 +111,8 @@ func setRetryAfter(w http.ResponseWriter, d time.Duration) {
 }
 
 // instruct shows a sign-in under way to the client that started it.
-func (h *Handler) instruct(w http.ResponseWriter, r *http.Request, s *session.Session, snap *session.Snapshot) error {
-	return h.answer(w, r, http.StatusUnauthorized, h.instructions(r, s, snap, session.Key{}))
+func (h *Handler) instruct(w http.ResponseWriter, r *http.Request, s *session.Session, snap *session.Snapshot, cred credential) error {
+	return h.answer(w, r, http.StatusUnauthorized, h.becameOf(r, s, snap, cred.key))
 }
 
 // firstInstructions are those of a sign-in that was just started; over is why
@@ -130,12 +140,14 @@ func (h *Handler) instructions(r *http.Request, s *session.Session, snap *sessio
 			UserCode: login.UserCode, VerificationURI: login.VerificationURI, VerificationURIComplete: login.VerificationURIComplete,
 			Expires: snap.Expires, Interval: login.Interval,
 			WaitURI: l.origin + l.path + "/wait", QRURI: l.origin + l.path + "/qr.svg",
-			NoQR: r.URL.Query().Get("qr") == "0" && h.isLogin(r),
+			Renews: h.renewAt(s, snap),
+			Body:   !h.isLogin(r) && r.ContentLength != 0,
+			NoQR:   r.URL.Query().Get("qr") == "0" && h.isLogin(r),
 		},
 		To: to, Reload: l.login(to, 1), ReloadAfter: pageReload,
 	}
 	if s.IsAway() {
-		a.Detail = "away"
+		a.Detail, a.NextTry = "away", s.NextTry()
 	}
 	if key != (session.Key{}) && s.Kind() == session.Terminal {
 		a.Login.Session = key.Reveal()
@@ -151,9 +163,9 @@ func (h *Handler) isLogin(r *http.Request) bool {
 }
 
 // destination is where the person was going: the request itself, or on the
-// login path its parameter to.
+// paths that lead there the parameter to.
 func (h *Handler) destination(r *http.Request) string {
-	if !h.isLogin(r) {
+	if name, _ := h.reserved(r); name != "login" && name != "confirm" {
 		return arrivedURI(r)
 	}
 	to := r.URL.Query().Get("to")
@@ -164,26 +176,4 @@ func (h *Handler) destination(r *http.Request) string {
 		return "/"
 	}
 	return to
-}
-
-// command is the line that goes on in a terminal: the same request with the
-// key. Where the request has an Authorization of its own, which is the
-// upstream's, the key goes into the cookie.
-func (h *Handler) command(r *http.Request, l links, to string, key session.Key) string {
-	var b strings.Builder
-	b.WriteString("curl ")
-	if !h.isLogin(r) && r.Method != http.MethodGet {
-		b.WriteString("-X " + shellQuote(r.Method) + " ")
-	}
-	if auth := arrivedWith(r).authorization; auth != nil && parseAuthorization(auth[0]).source == noCredential {
-		b.WriteString("-b " + shellQuote(h.cookie.name+"="+key.Reveal()))
-	} else {
-		b.WriteString("-H " + shellQuote("Authorization: Bearer "+key.Reveal()))
-	}
-	return b.String() + " " + shellQuote(l.origin+to)
-}
-
-// shellQuote quotes for a POSIX shell.
-func shellQuote(text string) string {
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

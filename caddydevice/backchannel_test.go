@@ -216,7 +216,7 @@ func TestLogoutTokenForTwoClients(t *testing.T) {
 		e := newEngine(engineKey{issuer: issuer, clientID: clientID}, client, st)
 		defer e.table.Close()
 		defer e.keeper.Close()
-		s, _, err := e.table.Create(t.Context(), session.New{Kind: session.Terminal, Site: "api.example.com", Expires: time.Now().Add(time.Minute), Lifetime: time.Hour})
+		s, _, err := e.table.Create(t.Context(), session.New{Kind: session.Terminal, Site: "api.example.com", Login: session.Login{Expires: time.Now().Add(time.Minute)}, Lifetime: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

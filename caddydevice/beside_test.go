@@ -56,13 +56,13 @@ var besideRows = []besideRow{
 		asks: []besideAsk{
 			{who: "json", target: "/app/x?y=1", status: 401, body: `"wait_uri":"http://ADDR/app/.device/wait","qr_uri":"http://ADDR/app/.device/qr.svg"`},
 			{who: "browser", target: "/app/x?y=1", status: 401, body: `action="/app/.device/login"`},
-			{who: "browser", target: "/app/x?y=1", status: 401, body: `to = "/app/x?y=1", reload = "/app/.device/login?again=1\u0026to=%2Fapp%2Fx%3Fy%3D1"`},
+			{who: "browser", target: "/app/x?y=1", status: 401, body: `data-reload-url="/app/.device/login?again=1&amp;to=%2Fapp%2Fx%3Fy%3D1"`},
 			{who: "curl", target: "/app/x?y=1", status: 401, body: " 'http://ADDR/app/x?y=1'"},
 			{who: "json", target: "/app/.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
 			{who: "json", target: "/APP/.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
 			{who: "json", target: "//app//.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
 			{who: "approved", target: "/app/x?y=1", status: 303, location: "/app/x?y=1"},
-			{who: "approved", target: "/app/.device/login?to=/app/x", status: 303, location: "/app/x"},
+			{who: "approved", target: "/app/.device/login?to=/app/x", status: 303, location: "/app/.device/login?to=%2Fapp%2Fx&welcome=1"},
 			{who: "terminal", target: "/app/x?y=1", status: 200, body: "upstream /x?y=1 user=alice cookie= auth="},
 			{who: "terminal", target: "/app/.device/session", status: 200, body: "Signed in to 127.0.0.1 as alice"},
 			{who: "curl", target: "/.device/login", status: 200, body: "open"},
@@ -146,7 +146,7 @@ var besideRows = []besideRow{
 		name: "a single-page app", signIn: "/deep/link",
 		lines: "root FILES\ntry_files {path} /index.html\nGATE\nfile_server",
 		asks: []besideAsk{
-			{who: "browser", target: "/deep/link", status: 401, body: `to = "/deep/link"`},
+			{who: "browser", target: "/deep/link", status: 401, body: `name="to" value="/deep/link"`},
 			{who: "json", target: "/deep/link", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
 			{who: "json", target: "/deep/index.html", status: 401, body: `"wait_uri":"http://ADDR/.device/wait"`},
 			{who: "json", target: "/.device/login", status: 200, body: `"wait_uri":"http://ADDR/.device/wait"`},
@@ -159,12 +159,12 @@ var besideRows = []besideRow{
 		name: "a single-page app in handle_path", signIn: "/app/deep/link",
 		lines: "handle_path /app/* {\nroot FILES\ntry_files {path} /index.html\nGATE\nfile_server\n}",
 		asks: []besideAsk{
-			{who: "browser", target: "/app/deep/link", status: 401, body: `to = "/app/deep/link"`},
+			{who: "browser", target: "/app/deep/link", status: 401, body: `name="to" value="/app/deep/link"`},
 			{who: "json", target: "/app/deep/link", status: 401, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
 			{who: "json", target: "/app/deep/index.html", status: 401, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
 			{who: "json", target: "/app/.device/login", status: 200, body: `"wait_uri":"http://ADDR/app/.device/wait"`},
 			{who: "approved", target: "/app/deep/link?a=b", status: 303, location: "/app/deep/link?a=b"},
-			{who: "approved", target: "/app/.device/login?to=/app/deep", status: 303, location: "/app/deep"},
+			{who: "approved", target: "/app/.device/login?to=/app/deep", status: 303, location: "/app/.device/login?to=%2Fapp%2Fdeep&welcome=1"},
 			{who: "kiosk", target: "/app/deep/link", status: 200, body: "the index"},
 			{who: "kiosk", target: "/app/asset.txt", status: 200, body: "an asset"},
 		},
@@ -175,7 +175,7 @@ var besideRows = []besideRow{
 		asks: []besideAsk{
 			{who: "kiosk", target: "/page.html", status: 200, body: "hello sub-alice"},
 			{who: "curl", target: "/page.html?{{1|printf}}", status: 401, body: " 'http://ADDR/page.html?{{1|printf}}'"},
-			{who: "browser", target: "/page.html?{{1|printf}}", status: 401, body: `to = "/page.html?{{1|printf}}"`},
+			{who: "browser", target: "/page.html?{{1|printf}}", status: 401, body: `name="to" value="/page.html?{{1|printf}}"`},
 		},
 	},
 	{

@@ -106,6 +106,22 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			lifetime 30d
 //			methods  <method...>             # all; GET HEAD for sessions that only read
 //		}
+//
+//		# the gateway's own pages
+//		page {
+//			title     <text>                 # none; the host is always shown
+//			logo      <file>                 # none
+//			template  <file>                 # the built-in page
+//			languages <tag...>               # en de fr es pt ar zh-Hans ja
+//			theme     auto|dark|light
+//			colors {                         # the theme's
+//				background "#rrggbb"
+//				text       "#rrggbb"
+//				accent     "#rrggbb"
+//			}
+//			renew     3                      # codes without a sign of life
+//			confirm   auto|required          # on the device, after the approval
+//		}
 //		public_url  <https url>              # what the request says
 //		trusted_origins <origin...>          # none: may use the cookie, too
 //		protected_resource                   # off: says where tokens come from
@@ -152,6 +168,7 @@ var ownLines = map[string]line[*Handler]{
 	"upstream_headers":   {usage: "upstream_headers { … }", block: true, parse: parseUpstreamHeaders},
 	"upstream_token":     choiceLine("upstream_token none|access_token|id_token", upstreamTokens, func(h *Handler) *string { return &h.UpstreamToken }),
 	"session":            {usage: "session { … }", block: true, parse: parseSession},
+	"page":               {usage: "page { … }", block: true, parse: parsePage},
 	"public_url":         urlLine("public_url https://api.example.com", func(h *Handler) *string { return &h.PublicURL }),
 	"trusted_origins":    {usage: "trusted_origins https://app.example.com", min: 1, max: -1, parse: parseTrustedOrigins},
 	"path_prefix":        textLine("path_prefix /.device", func(h *Handler) *string { return &h.PathPrefix }),
@@ -168,9 +185,7 @@ var directiveBlock = block[*Handler]{
 		}
 		return all
 	}(),
-	later: []string{
-		"client_secret_file", "dialect", "transport", "identity", "page",
-	},
+	later: []string{"client_secret_file", "dialect", "transport", "identity"},
 }
 
 var limitsBlock = block[*Limits]{

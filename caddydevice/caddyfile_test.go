@@ -138,6 +138,8 @@ func TestKeysAreLines(t *testing.T) {
 		{Endpoints{}, slices.Sorted(maps.Keys(endpointsBlock.lines)), nil},
 		{Limits{}, slices.Sorted(maps.Keys(limitsBlock.lines)), nil},
 		{BearerConfig{}, slices.Sorted(maps.Keys(bearerBlock.lines)), nil},
+		{PageConfig{}, slices.Sorted(maps.Keys(pageBlock.lines)), nil},
+		{ColorsConfig{}, slices.Sorted(maps.Keys(colorsBlock.lines)), nil},
 		{SessionConfig{}, slices.Sorted(maps.Keys(sessionBlock.lines)), nil},
 		{App{}, []string{"limits", "providers", "store"}, nil}, // each provider is one line
 		{AppLimits{}, slices.Sorted(maps.Keys(appLimitsBlock.lines)), nil},

@@ -26,11 +26,17 @@ const (
 // credentials mean nothing there.
 const backchannelLogout = "backchannel-logout"
 
+// endpoint answers one method of a reserved path.
+type endpoint func(*Handler, http.ResponseWriter, *http.Request) error
+
 // endpoints are the reserved paths by name and method.
-var endpoints = map[string]map[string]func(*Handler, http.ResponseWriter, *http.Request) error{
+var endpoints = map[string]map[string]endpoint{
 	"login":   {http.MethodGet: (*Handler).getLogin, http.MethodPost: (*Handler).postLogin},
+	"confirm": {http.MethodPost: (*Handler).postConfirm},
 	"wait":    {http.MethodGet: (*Handler).getWait},
-	"qr.svg":  {http.MethodGet: (*Handler).getQR, http.MethodHead: (*Handler).getQR},
+	"qr.svg":  qrIn((*page.Answer).WriteSVG),
+	"qr.png":  qrIn((*page.Answer).WritePNG),
+	"qr.txt":  qrIn((*page.Answer).WriteBlocks),
 	"session": {http.MethodGet: (*Handler).getSession, http.MethodHead: (*Handler).getSession},
 	"logout":  {http.MethodPost: (*Handler).postLogout},
 
@@ -112,11 +118,14 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 	}
 	snap := s.Now()
 	switch {
-	case snap.State == session.Pending:
+	case undecided(snap):
 		h.seen(s)
-		return h.showLogin(w, r, s, h.instructions(r, s, snap, session.Key{}), cred.key)
+		h.renewIfDue(r, s)
+		return h.showLogin(w, r, s, h.becameOf(r, s, s.Now(), cred.key), cred.key)
 	case s.Claimable(snap):
-		return h.claim(w, r, s, h.destination(r))
+		return h.claim(w, r, s, h.linksFor(r).welcome(h.destination(r)))
+	case snap.State == session.Active && query.Has(welcomed):
+		return h.welcome(w, r, snap)
 	case snap.State == session.Active && isNavigation(r):
 		return h.redirect(w, h.destination(r))
 	case snap.State == session.Active:
@@ -125,10 +134,25 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 		return h.superseded(w, r, h.destination(r), again)
 	case cred.source == fromBearer:
 		return h.refuseBearer(w, r, snap, "")
-	case again > 0:
+	case again > 0 && snap.Reason != session.Unrenewed:
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: h.destination(r)})
 	}
 	return h.startLogin(w, r, snap)
+}
+
+const (
+	// welcomed is the query by which a browser comes from the claim.
+	welcomed = "welcome"
+	// welcomeFor is how long a page says who is signed in before it goes on.
+	welcomeFor = 4 * time.Second
+)
+
+// welcome says who is signed in for a moment, and goes on.
+func (h *Handler) welcome(w http.ResponseWriter, r *http.Request, snap *session.Snapshot) error {
+	a := signedIn(snap)
+	a.Welcome, a.To = true, h.destination(r)
+	a.Reload, a.ReloadAfter = a.To, welcomeFor
+	return h.answer(w, r, http.StatusOK, a)
 }
 
 // noCookie tells a browser that it did not keep the cookie, and tries anew
@@ -162,7 +186,7 @@ func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request, s *session.S
 }
 
 // postLogin is the button of a page: a new code in place of the one that is
-// shown.
+// shown. With alive it is a sign of life from a person, and nothing more.
 func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
 	if r.Form.Has("to") && !validDestination(r.Form.Get("to")) {
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "to"})
@@ -170,6 +194,9 @@ func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
 	old, _, done, err := h.own(w, r)
 	if done {
 		return err
+	}
+	if r.PostForm.Has("alive") {
+		return h.alive(w, r, old)
 	}
 	if !h.mayStart(r, true) {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required})
@@ -190,6 +217,26 @@ func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
 	return h.answer(w, r, http.StatusOK, h.firstInstructions(r, s, key, nil))
 }
 
+// alive notes a person's sign of life: the code may be renewed again.
+func (h *Handler) alive(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+	if s == nil || s.Now().State != session.Pending {
+		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
+	}
+	h.seen(s)
+	if err := s.Alive(r.Context()); err != nil {
+		return h.fault(w, r, "noting a sign of life", err)
+	}
+	return h.nothing(w)
+}
+
+// nothing answers that all is well, and that there is nothing to say.
+func (h *Handler) nothing(w http.ResponseWriter) error {
+	h.decided(answered)
+	page.SecurityHeaders(w.Header())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 // replace ends the session whose key the client is about to lose.
 func (h *Handler) replace(r *http.Request, old *session.Session) error {
 	if old.Now().State == session.Pending {
@@ -198,22 +245,25 @@ func (h *Handler) replace(r *http.Request, old *session.Session) error {
 	return h.engine.table.SignOut(r.Context(), old)
 }
 
-// getQR draws the caller's own code.
-func (h *Handler) getQR(w http.ResponseWriter, r *http.Request) error {
-	s, _, done, err := h.own(w, r)
-	if done {
-		return err
+// qrIn draws the caller's own code in one form.
+func qrIn(write func(*page.Answer, http.ResponseWriter, *http.Request) error) map[string]endpoint {
+	get := func(h *Handler, w http.ResponseWriter, r *http.Request) error {
+		s, _, done, err := h.own(w, r)
+		if done {
+			return err
+		}
+		if s == nil || s.Now().State != session.Pending {
+			return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
+		}
+		h.seen(s)
+		a := h.dress(r, h.instructions(r, s, s.Now(), session.Key{}))
+		if a.Login == nil {
+			return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
+		}
+		h.decided(answered)
+		return write(a, w, r)
 	}
-	if s == nil || s.Now().State != session.Pending {
-		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
-	}
-	h.seen(s)
-	a := h.instructions(r, s, s.Now(), session.Key{})
-	if a.Login == nil {
-		return h.answer(w, r, http.StatusNotFound, &page.Answer{Status: page.Invalid, Detail: "no_login"})
-	}
-	h.decided(answered)
-	return page.WriteSVG(w, r, a.Login.QRText())
+	return map[string]endpoint{http.MethodGet: get, http.MethodHead: get}
 }
 
 // getSession says who is signed in.
@@ -231,9 +281,9 @@ func (h *Handler) getSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	snap := s.Now()
 	switch {
-	case snap.State == session.Pending:
+	case undecided(snap):
 		h.seen(s)
-		return h.instruct(w, r, s, snap)
+		return h.instruct(w, r, s, snap, cred)
 	case s.Claimable(snap):
 		return h.claim(w, r, s, arrivedURI(r))
 	case snap.State == session.Active:
@@ -298,13 +348,13 @@ func (h *Handler) postLogout(w http.ResponseWriter, r *http.Request) error {
 	if cred.source != fromBearer {
 		h.cookie.clear(w)
 	}
-	if page.Negotiate(r.Header["Accept"]) == page.HTML {
-		return h.redirect(w, h.linksFor(r).path+"/session?"+signedOut)
+	switch {
+	case page.Negotiate(r.Header["Accept"]) != page.HTML:
+		return h.nothing(w)
+	case validDestination(r.PostForm.Get("to")): // "that is not me": somebody else is to sign in
+		return h.redirect(w, h.linksFor(r).login(r.PostForm.Get("to"), 0))
 	}
-	h.decided(answered)
-	page.SecurityHeaders(w.Header())
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return h.redirect(w, h.linksFor(r).path+"/session?"+signedOut)
 }
 
 // signedIn is the answer that says who is signed in.

@@ -29,14 +29,16 @@ func TestReservedPaths(t *testing.T) {
 	}{
 		{"login, curl", ask("GET", "/.device/login", curlHeaders), 200, "enter the code", nil},
 		{"login, JSON", ask("GET", "/.device/login", jsonHeaders), 200, `"wait_uri":"https://api.example.com/.device/wait"`, nil},
-		{"login, browser", ask("GET", "/.device/login?to=/x%3Fy=1", browserHeaders), 200, `to = "/x?y=1"`, nil},
+		{"login, browser", ask("GET", "/.device/login?to=/x%3Fy=1", browserHeaders), 200, `name="to" value="/x?y=1"`, nil},
 		{"login, HEAD", ask("HEAD", "/.device/login", curlHeaders), 405, "", map[string]string{"Allow": "GET, POST"}},
 		{"login by a foreign fetch", ask("GET", "/.device/login", with(fetchHeaders, "Sec-Fetch-Site", "cross-site")), 401, "", nil},
 		{"login, reloaded without the cookie", ask("GET", "/.device/login?again=1&to=/x", browserHeaders), 401, "did not keep", nil},
 		{"login by a form", ask("POST", "/.device/login", with(browserHeaders, "Sec-Fetch-Site", "same-origin", "Origin", "https://api.example.com")), 303, "", map[string]string{"Location": "/.device/login?again=1"}},
 		{"login by a foreign form", ask("POST", "/.device/login", with(browserHeaders, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.test")), 403, "", nil},
 		{"login, pending", withKey("/.device/login", kioskPending, browserHeaders), 200, "WDJB-0001", nil},
-		{"login, approved", withKey("/.device/login?to=/x", approvedKiosk, browserHeaders), 303, "", map[string]string{"Location": "/x"}},
+		{"login, approved", withKey("/.device/login?to=/x", approvedKiosk, browserHeaders), 303, "", map[string]string{"Location": "/.device/login?to=%2Fx&welcome=1"}},
+		{"login, claimed", withKey("/.device/login?to=/x&welcome=1", (*gate).kiosk, browserHeaders), 200, "alice", nil},
+		{"login, welcomed without a session", ask("GET", "/.device/login?to=/x&welcome=1", browserHeaders), 200, "WDJB-0001", nil},
 		{"login, signed in", withKey("/.device/login?to=/x", (*gate).kiosk, browserHeaders), 303, "", map[string]string{"Location": "/x"}},
 		{"login, denied, reloaded", withKey("/.device/login?again=1", deniedKiosk, browserHeaders), 401, "was declined", nil},
 		{"login, denied", withKey("/.device/login", deniedKiosk, browserHeaders), 200, "WDJB-0002", nil},
@@ -48,10 +50,25 @@ func TestReservedPaths(t *testing.T) {
 		{"wait, signed out", withKey("/.device/wait", over(session.Ended, session.SignedOut), jsonHeaders), 410, `"error":"session_ended"`, nil},
 		{"wait, bad timeout", ask("GET", "/.device/wait?timeout=x", curlHeaders), 400, "", nil},
 		{"wait, negative timeout", ask("GET", "/.device/wait?timeout=-1", curlHeaders), 400, "", nil},
-		{"wait, event stream", ask("GET", "/.device/wait", map[string]string{"Accept": "text/event-stream"}), 406, "not supported yet", nil},
+		{"wait, event stream, nobody", ask("GET", "/.device/wait", map[string]string{"Accept": "text/event-stream"}), 401, "not known here", nil},
 		{"QR code", withKey("/.device/qr.svg", kioskPending, fetchHeaders), 200, "<svg", map[string]string{"Content-Type": "image/svg+xml"}},
+		{"QR code, PNG", withKey("/.device/qr.png", kioskPending, fetchHeaders), 200, "\x89PNG", map[string]string{"Content-Type": "image/png"}},
+		{"QR code, text", withBearer("/.device/qr.txt", terminalPending), 200, "▀", map[string]string{"Content-Type": "text/plain; charset=utf-8"}},
 		{"QR code, nobody", ask("GET", "/.device/qr.svg", curlHeaders), 404, "", nil},
 		{"QR code, approved", withKey("/.device/qr.svg", approvedKiosk, fetchHeaders), 404, "", nil},
+		{"confirm, nobody", ask("POST", "/.device/confirm", curlHeaders), 401, "not known here", nil},
+		{"confirm, not approved", post("/.device/confirm", kioskPending, browserHeaders, ""), 409, "Nobody has approved", nil},
+		{"confirm, no need to", post("/.device/confirm", (*gate).kiosk, jsonHeaders, ""), 200, `"user":"alice"`, nil},
+		{"confirm, bad destination", post("/.device/confirm", kioskPending, browserHeaders, "to=//evil.test"), 400, "must be a path", nil},
+		{"confirm by a foreign form", func(g *gate) request {
+			req := post("/.device/confirm", kioskPending, browserHeaders, "")(g)
+			req.header = with(req.header, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.test")
+			return req
+		}, 403, "", nil},
+		{"alive", post("/.device/login", kioskPending, with(fetchHeaders, "Origin", "https://api.example.com"), "alive=1"), 204, "", nil},
+		{"alive, nobody", func(*gate) request {
+			return request{method: "POST", target: "/.device/login", header: with(fetchHeaders, "Content-Type", formType), body: "alive=1"}
+		}, 404, "No sign-in", nil},
 		{"session, nobody", ask("GET", "/.device/session", jsonHeaders), 401, `"error":"login_required"`, nil},
 		{"session, terminal", withBearer("/.device/session", (*gate).terminal), 200, "Signed in to api.example.com as alice", nil},
 		{"session, JSON", withKey("/.device/session", (*gate).terminal, jsonHeaders), 200, `"user":"alice","sub":"sub-alice"`, nil},
@@ -98,6 +115,18 @@ func ask(method, target string, header map[string]string) func(*gate) request {
 
 func withKey(target string, key func(*gate) string, header map[string]string) func(*gate) request {
 	return func(g *gate) request { return request{target: target, header: g.cookieOf(header, key(g))} }
+}
+
+const formType = "application/x-www-form-urlencoded"
+
+// post sends a form with the key in a cookie, from a page of this origin.
+func post(target string, key func(*gate) string, header map[string]string, form string) func(*gate) request {
+	return func(g *gate) request {
+		return request{
+			method: "POST", target: target, body: form,
+			header: with(g.cookieOf(header, key(g)), "Sec-Fetch-Site", "same-origin", "Content-Type", formType),
+		}
+	}
 }
 
 func withBearer(target string, key func(*gate) string) func(*gate) request {

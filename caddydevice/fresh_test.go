@@ -158,12 +158,12 @@ func TestAwaySaysSo(t *testing.T) {
 	g := newGate(t, nil)
 	for name, header := range map[string]map[string]string{"text": curlHeaders, "JSON": jsonHeaders, "HTML": browserHeaders} {
 		key := g.begun(header)
-		g.session(key).Away(true)
+		g.session(key).Away(time.Now().Add(time.Minute))
 		resp := g.do(request{target: "/", header: g.cookieOf(maps.Clone(header), key)})
 		if resp.StatusCode != http.StatusUnauthorized || !strings.Contains(g.body, "does not answer at the moment") || !strings.Contains(g.body, "WDJB-") {
 			t.Errorf("%s: %d %s", name, resp.StatusCode, g.body)
 		}
-		g.session(key).Away(false)
+		g.session(key).Away(time.Time{})
 		g.do(request{target: "/", header: g.cookieOf(maps.Clone(header), key)})
 		if strings.Contains(g.body, "does not answer") {
 			t.Errorf("%s, once it answers again: %s", name, g.body)

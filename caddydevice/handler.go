@@ -32,8 +32,13 @@ func init() {
 // The sign-in belongs to a session key, `dvc_…`. A terminal gets it printed
 // and sends it as `Authorization: Bearer`; a browser has it in a cookie.
 //
-// Paths below `path_prefix` are the gateway's own: login, wait, qr.svg,
-// session, logout, and backchannel-logout for the identity provider.
+// Paths below `path_prefix` are the gateway's own: login, confirm, wait,
+// qr.svg, qr.png, qr.txt, session, logout, and backchannel-logout for the
+// identity provider.
+//
+// The page of a sign-in renews its code before that runs out, for as long as
+// somebody watches it: the code before works to its own end. Where nobody gives
+// a sign of life that stops after a few times, see `page` `renew`.
 //
 // The identity provider's tokens are refreshed before they run out, also while
 // nobody asks for anything. What it says then counts: an account that is gone
@@ -141,6 +146,9 @@ type Handler struct {
 	// How long a session lives, and what it may do.
 	Session *SessionConfig `json:"session,omitempty"`
 
+	// The gateway's own pages.
+	Page *PageConfig `json:"page,omitempty"`
+
 	// The URL under which clients reach this site, where that is not what this
 	// server sees: TLS ends in front of Caddy. https:// and a host, and a port
 	// if need be. Default: the request's own scheme and host, if this server
@@ -180,6 +188,7 @@ type Handler struct {
 	upstream *upstreamHeaders
 	cookie   cookiePolicy
 	hosts    hostPolicy
+	pages    pages
 	clients  *clientLimiter
 	origins  *origins
 	bearer   *bearerGate   // nil where no client's own token is taken

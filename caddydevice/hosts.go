@@ -209,6 +209,15 @@ func (l links) login(to string, again int) string {
 	return l.path + "/login?" + q.Encode()
 }
 
+// welcome is the page that says who is signed in, on the way to a destination.
+func (l links) welcome(to string) string {
+	q := url.Values{welcomed: {"1"}}
+	if to != "" && to != "/" {
+		q.Set("to", to)
+	}
+	return l.path + "/login?" + q.Encode()
+}
+
 // arrivedURI is the request's own address as a path of this origin.
 func arrivedURI(r *http.Request) string {
 	u := original(r)

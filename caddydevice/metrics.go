@@ -114,7 +114,7 @@ const (
 // endReasons are those of sessions that somebody was signed in with.
 var endReasons = []session.Reason{
 	session.TokenExpired, session.Refused, session.RefreshLost, session.OtherIdentity, session.BadTokens, session.LoggedOut,
-	session.Revoked, session.IdleTooLong, session.LifetimeOver, session.SignedOut,
+	session.Revoked, session.IdleTooLong, session.LifetimeOver, session.SignedOut, session.Unconfirmed,
 }
 
 // prepare makes an issuer's series, so that they begin at zero and not where

@@ -22,7 +22,7 @@ import (
 
 // shownStates are the states that a session can be listed in.
 var shownStates = []session.State{
-	session.Pending, session.Active, session.Denied, session.Expired, session.Failed, session.Ended, session.Superseded,
+	session.Pending, session.Approved, session.Active, session.Denied, session.Expired, session.Failed, session.Ended, session.Superseded,
 }
 
 // shownSession is a session as an operator sees it. Nothing in it opens
@@ -196,12 +196,20 @@ func (rec storedSession) shown() shownSession {
 		return s
 	}
 	s.Changed, s.Subject = end.UTC(), ""
-	if s.State == session.Pending {
-		s.State, s.Reason = session.Expired, session.CodeExpired
-		return s
-	}
-	s.State = session.Ended
+	ran := ranOut[s.State]
+	s.State, s.Reason = ran.state, ran.reason
 	return s
+}
+
+// ranOut is what becomes of a state with the time alone, as far as a record says
+// without its key.
+var ranOut = map[session.State]struct {
+	state  session.State
+	reason session.Reason
+}{
+	session.Pending:  {session.Expired, session.CodeExpired},
+	session.Approved: {session.Ended, session.Unconfirmed},
+	session.Active:   {session.Ended, ""},
 }
 
 // leastID is how much of an id names a session: what is in the log.

@@ -66,7 +66,7 @@ func TestRequire(t *testing.T) {
 		{
 			name: "HTML", rules: rules("groups", "secret-group"), key: (*gate).kiosk,
 			header: func(g *gate, key string) map[string]string { return g.cookieOf(browserHeaders, key) },
-			body:   `<input type="hidden" name="to" value="/reports?a=b"><button>Sign in as someone else</button>`,
+			body:   `<input type="hidden" name="to" value="/reports?a=b"><button id="new-code" class="first">Sign in as someone else</button>`,
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -61,7 +61,7 @@ func TestHeld(t *testing.T) {
 		{"approved", curlHeaders, func(g *gate, key string) { g.approve(key, nil) }, 200, true, "upstream"},
 		{"declined", curlHeaders, func(g *gate, key string) { g.end(key, session.Denied, session.Declined) }, 401, false, "was declined"},
 		{"given up", curlHeaders, func(g *gate, key string) { g.end(key, session.Ended, session.CrowdedOut) }, 401, false, "was given up"},
-		{"approved, a browser's fetch", browserHeaders, func(g *gate, key string) { g.approve(key, nil) }, 401, false, "Load this page in the browser window"},
+		{"approved, a browser's fetch", browserHeaders, func(g *gate, key string) { g.approve(key, nil) }, 401, false, "Load this page"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g := newGate(t, nil)
@@ -113,7 +113,7 @@ func TestNotHeld(t *testing.T) {
 	}{
 		{"nobody yet", request{target: "/x", header: with(curlHeaders, "Prefer", "wait=60")}, 401, "enter the code"},
 		{"time is over", request{target: "/x", header: with(bearer(key), "Prefer", "wait=1")}, 401, "WDJB-0001"},
-		{"a body", request{method: "POST", target: "/x", body: "a", header: with(bearer(key), "Prefer", "wait=60")}, 401, "cannot wait for it (Prefer: wait). Wait for the approval with a GET of wait_uri, then send the request again.\n\nhttps://api.example.com/.device/wait\n"},
+		{"a body", request{method: "POST", target: "/x", body: "a", header: with(bearer(key), "Prefer", "wait=60")}, 401, "again.\n\nhttps://api.example.com/.device/wait\n"},
 		{"a body, JSON", request{method: "POST", target: "/x", body: "a", header: with(jsonHeaders, "Authorization", "Bearer "+key, "Prefer", "wait=60")}, 401, `"reason":"body"`},
 	} {
 		t.Run(row.name, func(t *testing.T) {

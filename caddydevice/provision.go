@@ -57,6 +57,9 @@ func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 	if err := h.loadMatchers(ctx); err != nil {
 		return err
 	}
+	if h.pages, err = h.Page.provision(); err != nil {
+		return err
+	}
 	h.unloaded = closing(ctx, server)
 	if server != nil {
 		h.writeTimeout = time.Duration(server.WriteTimeout)
@@ -122,6 +125,10 @@ func (h *Handler) setDefaults() {
 	if h.Session == nil {
 		h.Session = new(SessionConfig)
 	}
+	if h.Page == nil {
+		h.Page = new(PageConfig)
+	}
+	h.Page.setDefaults()
 	defaultTo(&h.Limits.Code, caddy.Duration(10*time.Minute))
 	defaultTo(&h.Session.Cookie, "device_auth")
 	defaultTo(&h.Session.Idle, caddy.Duration(12*time.Hour))
@@ -147,6 +154,7 @@ func (h *Handler) resolvePlaceholders() error {
 	h.PublicURL = r.text("public_url", h.PublicURL)
 	h.PathPrefix = r.text("path_prefix", h.PathPrefix)
 	h.Session.Cookie = r.text("session cookie", h.Session.Cookie)
+	h.Page.resolve(r)
 	headers := make(map[string]string, len(h.UpstreamHeaders))
 	for _, name := range slices.Sorted(maps.Keys(h.UpstreamHeaders)) {
 		headers[name] = r.text("upstream_headers "+name, h.UpstreamHeaders[name])

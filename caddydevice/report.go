@@ -71,6 +71,11 @@ func (h *Handler) started(r *http.Request, s *session.Session, site string, aske
 	h.engine.emitAbout(startedEvent, s, map[string]any{"client_ip": clientIP(r)})
 }
 
+// renewed tells that a sign-in has another code.
+func (h *Handler) renewed(s *session.Session) {
+	h.logger.Info("code renewed", zap.String("session", s.ID().Short()), zap.Int("renewals", s.Now().Renewals))
+}
+
 // reached tells that a client was held up by a limit.
 func (h *Handler) reached(r *http.Request, which limit) {
 	metrics.limited.WithLabelValues(h.engine.issuer, string(which)).Inc()
@@ -110,6 +115,7 @@ func (e *engine) settled(s *session.Session, r keeper.Result) {
 // "" stands for any reason that is not above.
 var signInEnds = []signInEnd{
 	{session.Active, "", "approved", approvedEvent},
+	{session.Approved, "", "approved", approvedEvent},   // and to be confirmed
 	{session.Superseded, "", "approved", approvedEvent}, // and the browser has its new key already
 	{session.Denied, session.Declined, "declined", deniedEvent},
 	{session.Denied, session.WrongAccount, "wrong_account", deniedEvent},

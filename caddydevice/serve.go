@@ -111,9 +111,9 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, next caddyhttp.
 func (h *Handler) decideSession(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, cred credential, s *session.Session) error {
 	snap := s.Now()
 	switch {
-	case snap.State == session.Pending:
+	case undecided(snap):
 		h.seen(s)
-		return h.instruct(w, r, s, snap)
+		return h.instruct(w, r, s, snap, cred)
 	case s.Claimable(snap):
 		return h.claim(w, r, s, arrivedURI(r))
 	case snap.State == session.Active:

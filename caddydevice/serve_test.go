@@ -83,7 +83,7 @@ var answerRows = []answerRow{
 		header: map[string]string{"Retry-After": "5"},
 	},
 	{name: "pending cookie of a browser", request: inCookie(func(g *gate) string { return g.begun(browserHeaders) }, browserHeaders), status: 401, body: "WDJB-0001"},
-	{name: "approved, not claimed, fetch", request: inCookie(approvedKiosk, fetchHeaders), status: 401, body: "Load this page in the browser window"},
+	{name: "approved, not claimed, fetch", request: inCookie(approvedKiosk, fetchHeaders), status: 401, body: "Load this page"},
 	{
 		name: "approved, not claimed, navigation", request: inCookie(approvedKiosk, browserHeaders), status: 303, cookie: true,
 		header: map[string]string{"Location": "/hello?a=b"},

@@ -66,6 +66,7 @@ var otherSettings = map[string]any{
 	"start":           []any{map[string]any{"remote_ip": map[string]any{"ranges": []string{"10.0.0.0/8"}}}},
 	"limits":          map[string]any{"code": "5m"},
 	"session":         map[string]any{"idle": "1h"},
+	"page":            map[string]any{"title": "Wall"},
 	"public_url":      "https://api.example.com",
 	"path_prefix":     "/gate",
 	"insecure_cookie": true,
@@ -152,6 +153,7 @@ func TestDefaultsAreEqual(t *testing.T) {
 		"issuer": "https://idp.example.com", "client_id": "gate", "path_prefix": "/.device", "session": map[string]any{"cookie": "device_auth", "idle": "12h", "lifetime": "30d"},
 		"upstream_token": "none",
 		"limits":         map[string]any{"code": "10m", "starts": map[string]any{"count": 10, "per": "1m"}},
+		"page":           map[string]any{"theme": "auto", "renew": 3, "confirm": "auto"},
 	}
 	if err := startSites(t, siteConfig(t, nil, site{"api.example.com", plain}, site{"api.example.com", written})); err != nil {
 		t.Error(err)

@@ -82,7 +82,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	if h.app.full() && !makeRoom(r.Context()) {
 		return nil, key, false, h.limited(w, r, pendingLimit, time.Minute)
 	}
-	s, key, err = h.engine.table.Create(r.Context(), h.newSession(r, site, login))
+	s, key, err = h.engine.table.Create(r.Context(), h.newSession(r, site, login, params))
 	if err != nil {
 		return nil, key, false, h.fault(w, r, "keeping a new session", err)
 	}
@@ -91,20 +91,29 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	return s, key, true, nil
 }
 
-func (h *Handler) newSession(r *http.Request, site string, login idp.DeviceAuthorization) session.New {
+func (h *Handler) newSession(r *http.Request, site string, login idp.DeviceAuthorization, params []idp.Param) session.New {
+	kept := make([]session.Param, 0, len(params))
+	for _, p := range params {
+		kept = append(kept, session.Param(p))
+	}
 	kind := session.Terminal
 	if isBrowser(r) {
 		kind = session.Browser
 	}
 	return session.New{
-		Kind: kind, Site: site,
-		Login: session.Login{
-			DeviceCode: login.DeviceCode, CodeVerifier: login.CodeVerifier, UserCode: login.UserCode, Interval: login.Interval,
-			VerificationURI: login.VerificationURI, VerificationURIComplete: login.VerificationURIComplete,
-		},
-		Expires:  time.Now().Add(min(login.ExpiresIn, time.Duration(h.Limits.Code))),
+		Kind: kind, Site: site, Login: h.loginOf(login), Params: kept, Confirm: h.pages.confirm,
 		Idle:     time.Duration(h.Session.Idle),
 		Lifetime: time.Duration(h.Session.Lifetime),
+	}
+}
+
+// loginOf is a device authorization as a session keeps it.
+func (h *Handler) loginOf(login idp.DeviceAuthorization) session.Login {
+	now := time.Now()
+	return session.Login{
+		DeviceCode: login.DeviceCode, CodeVerifier: login.CodeVerifier, UserCode: login.UserCode, Interval: login.Interval,
+		VerificationURI: login.VerificationURI, VerificationURIComplete: login.VerificationURIComplete,
+		Issued: now, Expires: now.Add(min(login.ExpiresIn, time.Duration(h.Limits.Code))),
 	}
 }
 
@@ -158,12 +167,7 @@ func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) 
 		})
 		return h.later(w, r, http.StatusBadGateway, &page.Answer{Status: page.Failed, Detail: "setup"}, slowReload)
 	}
-	if away.Busy {
-		if away.RetryAfter == 0 {
-			away.RetryAfter = providerRest
-		}
-		h.engine.rest(away.RetryAfter)
-	}
+	h.heedRest(away)
 	if r.Context().Err() != nil {
 		return h.unavailable(w, r, "idp", 0) // the client hung up, which is no trouble of the provider's
 	}
@@ -171,6 +175,17 @@ func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) 
 		h.logger.Warn("the identity provider cannot be asked", zap.String("issuer", h.resolved.Issuer), zap.Error(err), zap.Duration("retry_after", away.RetryAfter))
 	})
 	return h.unavailable(w, r, "idp", away.RetryAfter)
+}
+
+// heedRest leaves an identity provider alone that wants to be.
+func (h *Handler) heedRest(away *idp.UnavailableError) {
+	if !away.Busy {
+		return
+	}
+	if away.RetryAfter == 0 {
+		away.RetryAfter = providerRest
+	}
+	h.engine.rest(away.RetryAfter)
 }
 
 // clientIP is the client's address for the log, as Caddy resolved it.

@@ -3,7 +3,6 @@
 package caddydevice
 
 import (
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,7 +27,7 @@ const (
 
 // waitStatus are the HTTP statuses of GET wait.
 var waitStatus = map[session.State]int{
-	session.Active: http.StatusOK, session.Pending: http.StatusAccepted, session.Denied: http.StatusForbidden,
+	session.Active: http.StatusOK, session.Pending: http.StatusAccepted, session.Approved: http.StatusAccepted, session.Denied: http.StatusForbidden,
 	session.Expired: http.StatusGone, session.Failed: http.StatusGone, session.Ended: http.StatusGone, session.Superseded: http.StatusGone,
 }
 
@@ -38,25 +37,35 @@ func (h *Handler) getWait(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "parameter"})
 	}
-	if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
-		return h.answer(w, r, http.StatusNotAcceptable, &page.Answer{Status: page.Invalid, Detail: "unsupported"})
-	}
-	s, _, done, err := h.own(w, r)
+	s, cred, done, err := h.own(w, r)
 	if done {
 		return err
 	}
 	if s == nil {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required, Detail: "unknown"})
 	}
-	if s.Now().State == session.Pending {
+	if wantsEvents(r) {
+		return h.streamEvents(w, r, s)
+	}
+	if snap := s.Now(); undecided(snap) {
 		end, ok := h.beginWatch(w, s)
 		if !ok {
 			return h.limited(w, r, waitsLimit, retrySoon)
 		}
-		s = h.await(r, s, waiting{timeout: timeout})
+		s = h.await(r, s, waiting{timeout: timeout, changed: func(now *session.Snapshot) bool { return sameCode(snap, now) }})
 		end()
 	}
-	return h.outcome(w, r, s)
+	return h.outcome(w, r, s, cred.key)
+}
+
+// undecided reports whether there is something to wait for.
+func undecided(snap *session.Snapshot) bool {
+	return snap.State == session.Pending || snap.State == session.Approved
+}
+
+// sameCode reports whether two snapshots show the same code, or none.
+func sameCode(was, now *session.Snapshot) bool {
+	return was.Login == nil || now.Login == nil || was.Login.UserCode == now.Login.UserCode
 }
 
 // waitTimeout reads the parameter: whole seconds, at most two minutes.
@@ -72,20 +81,26 @@ func waitTimeout(text string) (time.Duration, bool) {
 }
 
 // outcome answers GET wait with what has become of the session.
-func (h *Handler) outcome(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+func (h *Handler) outcome(w http.ResponseWriter, r *http.Request, s *session.Session, key session.Key) error {
 	snap := s.Now()
-	a := &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}
-	switch snap.State {
-	case session.Active:
-		if !s.Claimable(snap) { // else the key opens nothing, not even a name
-			a = signedIn(snap)
-		}
-	case session.Pending:
+	if snap.State == session.Pending {
 		setRetryAfter(w, time.Second)
-		a = h.instructions(r, s, snap, session.Key{})
-	default: // over: the state says it all
 	}
-	return h.answer(w, r, waitStatus[snap.State], a)
+	return h.answer(w, r, waitStatus[snap.State], h.becameOf(r, s, snap, key))
+}
+
+// becameOf is the answer that says what has become of a session, to whoever
+// holds its key.
+func (h *Handler) becameOf(r *http.Request, s *session.Session, snap *session.Snapshot, key session.Key) *page.Answer {
+	switch {
+	case snap.State == session.Pending:
+		return h.instructions(r, s, snap, session.Key{})
+	case snap.State == session.Approved:
+		return h.confirmation(r, snap, key)
+	case snap.State == session.Active && !s.Claimable(snap): // else the key opens nothing, not even a name
+		return signedIn(snap)
+	}
+	return &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}
 }
 
 // beginWatch counts an open wait against both limits. The session is watched
@@ -125,6 +140,9 @@ func (h *Handler) deadline(w http.ResponseWriter, left time.Duration) {
 // waiting is how long to wait for a sign-in to be decided.
 type waiting struct {
 	timeout time.Duration
+	// changed, where given, is called with each change that leaves the sign-in
+	// in its state, like another code; it ends the wait by returning false.
+	changed func(*session.Snapshot) bool
 	// progress, where given, is called now and then; it ends the wait by
 	// returning false.
 	progress func(*session.Session) bool
@@ -132,23 +150,22 @@ type waiting struct {
 	throughReload bool
 }
 
-// await returns the session once it is no longer pending, or as it is when the
+// await returns the session once it is in another state, or as it is when the
 // timeout has passed, the client is gone, or the configuration is replaced:
-// then the client is to come back.
+// then the client is to come back. Its code is renewed while it is watched so.
 func (h *Handler) await(r *http.Request, s *session.Session, wait waiting) *session.Session {
 	deadline := time.NewTimer(wait.timeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	unloaded := h.unloaded
-	for {
-		snap := s.Now()
-		if snap.State != session.Pending {
-			return s
-		}
+	snap := s.Now()
+	for undecided(snap) {
 		select {
 		case <-snap.Next():
 			s = h.newest(r, s)
+		case <-h.untilRenewal(s, snap):
+			h.renewIfDue(r, s)
 		case <-tick.C:
 			s = h.newest(r, s)
 			if wait.progress != nil && !wait.progress(s) {
@@ -164,7 +181,13 @@ func (h *Handler) await(r *http.Request, s *session.Session, wait waiting) *sess
 			}
 			unloaded = nil
 		}
+		now := s.Now()
+		if now.State != snap.State || (now != snap && wait.changed != nil && !wait.changed(now)) {
+			return s
+		}
+		snap = now
 	}
+	return s
 }
 
 // newest returns the session as it is known now: where another node has
@@ -175,52 +198,6 @@ func (h *Handler) newest(r *http.Request, s *session.Session) *session.Session {
 		return s // tried again at the next tick
 	}
 	return newer
-}
-
-// stream writes instructions to a terminal and stays open: a whole line now
-// and then, and at the end who signed in and how to go on. Where no stream is
-// left the instructions alone have to do.
-func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Session, a *page.Answer, key session.Key) error {
-	setRetryAfter(w, a.Login.Interval)
-	end, ok := h.beginWatch(w, s)
-	if !ok {
-		return h.answer(w, r, http.StatusOK, a)
-	}
-	defer end()
-	h.decided(instructed)
-	a.Site = h.hosts.siteOf(r)
-	flush := http.NewResponseController(w).Flush
-	if a.BeginText(w) != nil || flush() != nil {
-		return nil // nobody is left to read
-	}
-	s = h.await(r, s, waiting{timeout: time.Hour, progress: func(s *session.Session) bool {
-		snap := s.Now()
-		if snap.Login == nil {
-			return true
-		}
-		line := a.Language.ProgressLine(snap.Expires, s.IsAway())
-		_, err := io.WriteString(w, line) //nolint:gosec // G705: it is text/plain with nosniff
-		return err == nil && flush() == nil
-	}})
-	if r.Context().Err() != nil {
-		return nil
-	}
-	_, _ = io.WriteString(w, "\n"+h.lastWords(r, s, key)) //nolint:gosec // G705: it is text/plain with nosniff
-	return nil
-}
-
-// lastWords end a stream.
-func (h *Handler) lastWords(r *http.Request, s *session.Session, key session.Key) string {
-	snap := s.Now()
-	switch {
-	case snap.State == session.Pending:
-		return (*page.Language)(nil).ReloadingLine()
-	case snap.State == session.Active && s.Kind() == session.Terminal:
-		return signedIn(snap).OutcomeLine() + "\n" + h.command(r, h.linksFor(r), h.destination(r), key) + "\n"
-	case snap.State == session.Active:
-		return signedIn(snap).OutcomeLine()
-	}
-	return (&page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}).OutcomeLine()
 }
 
 // maxName bounds a name that is shown.

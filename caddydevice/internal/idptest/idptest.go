@@ -118,12 +118,13 @@ func (p *Provider) Unreachable(path string, err error) {
 
 // Approve lets every following poll of the device code succeed; "" stands for
 // every code.
-func (p *Provider) Approve(code string) { p.decide(code, p.Tokens(nil)) }
+func (p *Provider) Approve(code string) { p.Decide(code, p.Tokens(nil)) }
 
 // Deny lets every following poll of the device code be refused.
-func (p *Provider) Deny(code string) { p.decide(code, Error(http.StatusBadRequest, "access_denied")) }
+func (p *Provider) Deny(code string) { p.Decide(code, Error(http.StatusBadRequest, "access_denied")) }
 
-func (p *Provider) decide(code string, r Reply) {
+// Decide answers every following poll of the device code.
+func (p *Provider) Decide(code string, r Reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.allow[code] = r

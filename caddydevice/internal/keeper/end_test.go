@@ -75,7 +75,9 @@ func TestPolled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, script(delayed(idptest.Pending(), 2*time.Second), idptest.Reply{Status: 500}, idptest.Error(400, "access_denied")))
 		s, _ := r.watched(5*time.Second, 10*time.Minute)
-		<-s.Now().Next()
+		for !s.Now().State.Over() {
+			<-s.Now().Next()
+		}
 		synctest.Wait()
 		r.mu.Lock()
 		defer r.mu.Unlock()

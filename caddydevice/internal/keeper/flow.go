@@ -1,27 +1,20 @@
-// This file holds one sign-in under way: when its next poll is due, what a
-// poll's answer means, and how the end is written down.
+// This file holds one sign-in under way: which of its codes is polled next, what
+// an answer means, and how the end is written down.
 
 package keeper
 
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 	"github.com/caddydevice/device-auth/caddydevice/store"
 )
 
 const (
-	// margin keeps a poll from arriving on the interval's edge: several
-	// servers compare strictly, or count from when they answered.
-	margin = 500 * time.Millisecond
-	// slowDownStep is RFC 8628 §3.5's.
-	slowDownStep = 5 * time.Second
-	// widest is where back-off and the widening for lack of watchers end.
-	widest = time.Minute
 	// watchedFor is for how long a request of its client keeps a sign-in
 	// watched.
 	watchedFor = 30 * time.Second
@@ -31,8 +24,6 @@ const (
 	// settleGap is the widest gap between those tries: the identity provider's
 	// patience is not at stake, and the last one must fall into settleFor.
 	settleGap = 20 * time.Second
-	// jitter spreads retries, as a part of the gap.
-	jitter = 0.1
 )
 
 // flow is one sign-in. A worker that has taken it out of the queue owns
@@ -45,12 +36,12 @@ type flow struct {
 	unwatched int
 	accept    Accept
 
-	last     time.Time     // end of the last answer
-	atLeast  time.Duration // the interval with every slow_down, also if it could not be stored
-	failures int           // answers in a row that told nothing
-	retry    time.Duration // the last answer's Retry-After
-	polls    int
-	lastErr  error
+	codes []*code // those that are polled
+	over  map[secret.String]bool
+	// trouble is that of this side: the store, or another node's lease.
+	trouble pace
+	polls   int
+	lastErr error
 
 	// tokens and write are an end that is in hand, but not written down yet.
 	tokens *idp.Tokens
@@ -60,41 +51,35 @@ type flow struct {
 
 func (f *flow) lease() string { return "poll/" + f.session.ID().String() }
 
-// interval is the least time between two polls.
-func (f *flow) interval() time.Duration {
-	if login := f.session.Now().Login; login != nil {
-		return max(f.atLeast, login.Interval)
-	}
-	return f.atLeast
-}
-
 // inHand reports whether the sign-in is decided, but not written down yet.
 func (f *flow) inHand() bool { return f.tokens != nil || f.write != nil }
 
-// next is when to poll next: the interval and a margin after the last answer,
-// doubled for each failure in a row and for each poll that nobody watched, no
-// further than widest unless the identity provider asked for more.
+// next is when there is something to do next: the first poll that is due or,
+// where all codes run out before that, to say so.
 func (f *flow) next(now time.Time) time.Time {
-	snap, interval := f.session.Now(), f.interval()
-	gap := interval + margin
-	for range min(f.failures+f.unwatched, 10) {
-		gap *= 2
-	}
-	gap = max(min(gap, widest), interval+margin, f.retry)
 	if f.inHand() {
-		gap = min(gap, settleGap)
+		return maxTime(now, f.trouble.after(min(f.trouble.gap(f.interval(), 0), settleGap)))
 	}
-	if f.failures > 0 {
-		gap += time.Duration(rand.Float64() * jitter * float64(gap))
+	end := f.session.Deadline()
+	at := end
+	for _, c := range f.codes {
+		c.at = c.after(c.gap(c.interval(), f.unwatched))
+		if c.at.Before(at) && c.at.Before(c.login.Expires) {
+			at = c.at
+		}
 	}
-	at := f.last.Add(gap)
-	if !f.inHand() && at.After(snap.Expires) {
-		at = snap.Expires // to say that it is over, not to poll
+	if f.trouble.failures > 0 {
+		at = maxTime(at, f.trouble.after(f.trouble.gap(f.interval(), 0)))
 	}
-	if at.Before(now) {
-		return now
+	return maxTime(minTime(at, end), now)
+}
+
+// interval is the longest of the codes' intervals.
+func (f *flow) interval() (longest time.Duration) {
+	for _, c := range f.codes {
+		longest = max(longest, c.interval())
 	}
-	return at
+	return longest
 }
 
 func (f *flow) turn() { f.keeper.run(f) }
@@ -109,6 +94,7 @@ func (k *Keeper) run(f *flow) {
 		k.cfg.Settled(f.session, Result{Outcome: f.result, Polls: f.polls, Err: f.lastErr})
 		return
 	}
+	f.follow(f.session.Now()) // it may have another code by now
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if f.session.Watched(watchedFor) {
@@ -146,19 +132,26 @@ func (k *Keeper) step(f *flow) bool {
 	case snap.State != session.Pending:
 		return true // its client gave it up, or another node was faster
 	}
-	if !k.lead(f) || f.session.Now().State != session.Pending {
+	f.follow(snap)
+	c := f.dueCode(time.Now())
+	if c == nil || !k.lead(f) || f.session.Now().State != session.Pending {
 		return false
 	}
+	return k.poll(f, c)
+}
+
+// poll makes one device access token request (RFC 8628 §3.4).
+func (k *Keeper) poll(f *flow, c *code) bool {
 	client := k.client.Load()
 	// the answer counts even if the code runs out while it is on its way
 	f.session.Hold(time.Now().Add(2*client.Timeout() + time.Second))
 	f.polls++
 	begun := time.Now()
-	ans := client.Poll(k.calls, snap.Login.DeviceCode, snap.Login.CodeVerifier)
-	f.last, f.retry, f.lastErr = time.Now(), ans.RetryAfter, ans.Err
-	k.cfg.Polled(f.session, ans.Outcome, f.last.Sub(begun))
-	done := k.heed(f, snap, ans)
-	if !done && f.tokens == nil && f.write == nil {
+	ans := client.Poll(k.calls, c.login.DeviceCode, c.login.CodeVerifier)
+	c.last, c.retry, f.lastErr = time.Now(), ans.RetryAfter, ans.Err
+	k.cfg.Polled(f.session, ans.Outcome, c.last.Sub(begun))
+	done := k.heed(f, c, ans)
+	if !done && !f.inHand() {
 		f.session.Hold(time.Time{})
 	}
 	return done
@@ -171,54 +164,64 @@ func (k *Keeper) lead(f *flow) bool {
 	defer cancel()
 	ok, err := k.cfg.Store.Lease(ctx, f.lease(), k.holder, max(widest, f.interval()+margin)+k.client.Load().Timeout())
 	if err != nil || !ok {
-		f.last, f.lastErr = time.Now(), err
-		f.failures++
-		return false
+		return f.again(err)
 	}
+	f.trouble.failures = 0
 	return true
 }
 
 // heed acts on a poll's answer.
-func (k *Keeper) heed(f *flow, snap *session.Snapshot, ans idp.Answer) bool {
-	f.session.Away(ans.Outcome == idp.Transient)
+func (k *Keeper) heed(f *flow, c *code, ans idp.Answer) bool {
 	if ans.Outcome == idp.Transient {
-		f.failures++
+		c.failures++
+		f.session.Away(f.next(time.Now()))
 		return false
 	}
-	f.failures = 0
+	f.session.Away(time.Time{})
+	c.failures = 0
 	switch ans.Outcome {
 	case idp.Pending:
 		return false
 	case idp.SlowDown:
-		return k.slowDown(f, snap, ans.Interval)
+		return k.slowDown(f, c, ans.Interval)
 	case idp.Approved:
-		f.session.Hold(snap.Expires.Add(settleFor))
+		f.session.Hold(f.session.Deadline().Add(settleFor))
 		f.tokens = &ans.Tokens
 		return k.verify(f)
 	case idp.Denied:
 		return k.end(f, ans.Outcome, session.Denied, session.Declined)
-	case idp.Expired:
-		return k.end(f, ans.Outcome, session.Expired, session.CodeExpired)
-	case idp.Invalid:
-		// many servers forget a code as soon as it runs out, and then know
-		// nothing of it (Keycloak, authentik, Auth0)
-		if !time.Now().Before(snap.Expires) {
-			return k.end(f, idp.Expired, session.Expired, session.CodeExpired)
-		}
-		// it was restarted; or we were, between its tokens and our write
-		return k.end(f, ans.Outcome, session.Failed, session.Forgotten)
+	case idp.Expired, idp.Invalid:
+		return k.gone(f, c, ans.Outcome)
 	default: // Failed; Transient is dealt with above
 	}
 	return k.end(f, ans.Outcome, session.Failed, session.ProviderError)
 }
 
-// slowDown widens the interval for good, in the record too: whoever takes the
-// sign-in over keeps to it (RFC 8628 §3.5). Where it cannot be written it
+// gone is for a code that the identity provider knows nothing of any more. Of
+// an earlier one that is no news: the next is on the screen.
+func (k *Keeper) gone(f *flow, c *code, outcome idp.Outcome) bool {
+	f.over[c.login.DeviceCode] = true
+	if !f.shows(c) {
+		if err := f.session.DropCode(k.calls, c.login.DeviceCode); err != nil {
+			f.lastErr = err // it is not polled any more all the same
+		}
+		return false
+	}
+	// many servers forget a code as soon as it runs out, and then know nothing
+	// of it (Keycloak, authentik, Auth0)
+	if outcome == idp.Expired || !time.Now().Before(c.login.Expires) {
+		return k.end(f, idp.Expired, session.Expired, session.CodeExpired)
+	}
+	// it was restarted; or we were, between its tokens and our write
+	return k.end(f, outcome, session.Failed, session.Forgotten)
+}
+
+// slowDown widens a code's interval for good, in the record too: whoever takes
+// the sign-in over keeps to it (RFC 8628 §3.5). Where it cannot be written it
 // holds here all the same.
-func (k *Keeper) slowDown(f *flow, snap *session.Snapshot, asked time.Duration) bool {
-	interval := max(max(snap.Login.Interval, f.atLeast)+slowDownStep, asked)
-	f.atLeast = interval
-	if err := f.session.Slower(k.calls, interval); err != nil {
+func (k *Keeper) slowDown(f *flow, c *code, asked time.Duration) bool {
+	c.atLeast = max(c.interval()+slowDownStep, asked)
+	if err := f.session.Slower(k.calls, c.login.DeviceCode, c.atLeast); err != nil {
 		f.lastErr = err
 	}
 	return false
@@ -247,12 +250,18 @@ func (k *Keeper) verify(f *flow) bool {
 	f.result = idp.Approved
 	f.write = func(ctx context.Context) error {
 		err := f.session.Activate(ctx, identityOf(who, tokens))
-		if f.session.Now().State != session.Active && decided(err) {
+		if decided(err) && !keeps(f.session.Now().State) {
 			k.revoke(tokens) // a logout, or the client, was faster
 		}
 		return err
 	}
 	return k.settle(f)
+}
+
+// keeps reports whether a session in that state has the tokens of its sign-in,
+// or has handed them on: a browser may claim it the moment it is active.
+func keeps(s session.State) bool {
+	return s == session.Approved || s == session.Active || s == session.Superseded
 }
 
 // identityOf is who signed in, with the tokens that say so.
@@ -312,8 +321,8 @@ func (k *Keeper) release(ctx context.Context, f *flow) {
 
 // again keeps what is in hand for another try.
 func (f *flow) again(err error) bool {
-	f.last, f.lastErr, f.retry = time.Now(), err, 0
-	f.failures++
+	f.trouble.last, f.lastErr = time.Now(), err
+	f.trouble.failures++
 	return false
 }
 

@@ -36,6 +36,24 @@ type flaky struct {
 	onPut func(store.Record) error
 	// answer changes what a write that was made is answered with.
 	answer func(error) error
+	// onMarked is called before it is told whether a logout was.
+	onMarked func()
+}
+
+func (f *flaky) Marked(ctx context.Context, index store.Index) (time.Time, error) {
+	f.mu.Lock()
+	onMarked := f.onMarked
+	f.mu.Unlock()
+	if onMarked != nil {
+		onMarked()
+	}
+	return f.Store.Marked(ctx, index)
+}
+
+func (f *flaky) onLookingForLogouts(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.onMarked = do
 }
 
 func (f *flaky) answerWith(answer func(error) error) {
@@ -144,10 +162,17 @@ func (r *rig) signIn(interval, life time.Duration) (*session.Session, session.Ke
 
 func (r *rig) signInAs(kind session.Kind, interval, life time.Duration) (*session.Session, session.Key) {
 	r.Helper()
-	s, key, err := r.tab.Create(context.Background(), session.New{
-		Kind: kind, Site: site, Expires: time.Now().Add(life), Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
-		Login: session.Login{DeviceCode: secret.String("device-canary-1"), CodeVerifier: secret.String("verifier-canary-1"), UserCode: "WDJB-0001", VerificationURI: issuer + "/activate", Interval: interval},
-	})
+	return r.signInFor(session.New{Kind: kind}, interval, life)
+}
+
+func (r *rig) signInFor(n session.New, interval, life time.Duration) (*session.Session, session.Key) {
+	r.Helper()
+	n.Site, n.Idle, n.Lifetime = site, 12*time.Hour, 30*24*time.Hour
+	n.Login = session.Login{
+		DeviceCode: secret.String("device-canary-1"), CodeVerifier: secret.String("verifier-canary-1"), UserCode: "WDJB-0001", VerificationURI: issuer + "/activate",
+		Interval: interval, Issued: time.Now(), Expires: time.Now().Add(life),
+	}
+	s, key, err := r.tab.Create(context.Background(), n)
 	if err != nil {
 		r.Fatal(err)
 	}

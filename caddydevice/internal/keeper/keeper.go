@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 	"github.com/caddydevice/device-auth/caddydevice/store"
 )
@@ -158,7 +159,8 @@ type Accept func(who *idp.Identity) error
 // Add polls for a session from now on, if it is pending and nobody does yet:
 // the first poll comes one interval from now.
 func (k *Keeper) Add(s *session.Session, accept Accept) {
-	if s.Now().State != session.Pending || k.closed() {
+	snap, now := s.Now(), time.Now()
+	if snap.State != session.Pending || k.closed() {
 		return
 	}
 	k.mu.Lock()
@@ -166,12 +168,29 @@ func (k *Keeper) Add(s *session.Session, accept Accept) {
 	if _, ok := k.flows[s.ID()]; ok {
 		return
 	}
-	f := &flow{session: s, accept: accept, last: time.Now()}
+	f := &flow{session: s, accept: accept, over: map[secret.String]bool{}}
 	f.keeper, f.job = k, job{index: -1, task: f}
+	f.follow(snap)
+	for _, c := range f.codes {
+		c.last = now // somebody else may have polled until this moment
+	}
 	k.flows[s.ID()] = f
 	k.pending.Add(1)
-	k.polls.put(&f.job, f.next(time.Now()))
+	k.polls.put(&f.job, f.next(now))
 }
+
+// Renewed tells that the sign-in has another code.
+func (k *Keeper) Renewed(s *session.Session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f, ok := k.flows[s.ID()]; ok && f.queued() && !f.inHand() {
+		f.follow(s.Now())
+		k.polls.put(&f.job, f.next(time.Now()))
+	}
+}
+
+// Holder is this keeper's name in leases.
+func (k *Keeper) Holder() string { return k.holder }
 
 // Seen tells that the session's client made a request: a sign-in that nobody
 // keeps is taken up, and one whose polls were widened goes back to its

@@ -102,8 +102,8 @@ func TestManySignIns(t *testing.T) {
 		before := runtime.NumGoroutine()
 		for i := range many {
 			s, _, err := r.tab.Create(context.Background(), session.New{
-				Kind: session.Terminal, Site: site, Expires: time.Now().Add(20 * time.Second),
-				Login: session.Login{DeviceCode: secret.String(fmt.Sprint("device-canary-", i)), Interval: 15 * time.Second},
+				Kind: session.Terminal, Site: site,
+				Login: session.Login{DeviceCode: secret.String(fmt.Sprint("device-canary-", i)), Interval: 15 * time.Second, Expires: time.Now().Add(20 * time.Second)},
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -151,6 +151,38 @@ func TestRevocationIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestClaimedAtOnceIsNotRevoked: a browser may claim its session the moment that
+// it is active, before the keeper has put the sign-in away: its tokens are in
+// use then.
+func TestClaimedAtOnceIsNotRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := idptest.New(issuer)
+		p.Poll = func(int, string) idptest.Reply { return p.Tokens(lasting) }
+		st := &flaky{Store: store.NewMemory()}
+		r := newNode(t, p, st)
+		s, _ := r.signInAs(session.Browser, 5*time.Second, 10*time.Minute)
+		claimed := make(chan session.Key, 1)
+		st.onLookingForLogouts(func() {
+			if s.Now().State != session.Active {
+				return
+			}
+			key, err := r.tab.Claim(context.Background(), s)
+			if err != nil {
+				t.Error(err)
+			}
+			claimed <- key
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		st.onLookingForLogouts(nil)
+		heir := r.lookup(<-claimed)
+		r.want(heir, session.Active, "")
+		if got := r.revokedTokens(); got != nil {
+			t.Errorf("revoked: %v", got)
+		}
+	})
+}
+
 // TestTokensOfNobodyAreRevoked: those of a wrong account, and those that cannot
 // be trusted.
 func TestTokensOfNobodyAreRevoked(t *testing.T) {

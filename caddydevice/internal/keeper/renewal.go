@@ -163,6 +163,13 @@ func maxTime(a, b time.Time) time.Time {
 	return b
 }
 
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 func (r *renewal) turn() { r.keeper.runRenewal(r) }
 
 // runRenewal does what is due for a renewal and puts it back, unless the

@@ -49,6 +49,8 @@ type Login struct {
 	Session string
 	// Command is the line that goes on in a terminal, "" where there is none.
 	Command string
+	// Body says that the request that was made had one.
+	Body bool
 	// NoQR leaves the QR code out of the text.
 	NoQR bool
 }
@@ -92,6 +94,9 @@ type Answer struct {
 	// LogoutPath signs out, WaitPath tells of changes, ConfirmPath takes the
 	// word of who approved.
 	LoginPath, LoginURI, LogoutPath, WaitPath, ConfirmPath string
+	// ConfirmURI is ConfirmPath as an absolute URL, Command the line that does
+	// the same in a terminal, "" where there is none.
+	ConfirmURI, Command string
 	// To is where the person was going: a path of this origin.
 	To string
 	// Reload makes an HTML page load this path after ReloadAfter; also
@@ -111,6 +116,9 @@ func (a *Answer) Write(w http.ResponseWriter, r *http.Request, status int, forma
 	h.Set("Content-Type", contentTypes[format])
 	SecurityHeaders(h)
 	h.Add("Vary", "Accept, Accept-Language")
+	if format != JSON {
+		h.Set("Content-Language", a.Language.Tag())
+	}
 	var body []byte
 	var err error
 	switch format {
@@ -163,6 +171,15 @@ func minutes(until time.Time) int {
 	return max(0, int((time.Until(until)+time.Minute-time.Second)/time.Minute))
 }
 
+// place is what is signed in to, in words: the operator's name for it, and the
+// host.
+func (a *Answer) place() string {
+	if a.Brand == nil || a.Brand.title == "" {
+		return a.Site
+	}
+	return a.Brand.title + " (" + a.Site + ")"
+}
+
 // QRText is what the QR code holds: the URI with the code in it, where there
 // is one (RFC 8628 §3.3.1).
 func (l *Login) QRText() string {
@@ -174,15 +191,7 @@ func (l *Login) QRText() string {
 
 // WriteText sends a text and nothing else.
 func WriteText(w http.ResponseWriter, r *http.Request, text string) error {
-	SecurityHeaders(w.Header())
 	return writeBody(w, r, contentTypes[Text], text)
-}
-
-// WriteSVG sends the QR code of a text and nothing else.
-func WriteSVG(w http.ResponseWriter, r *http.Request, text string) error {
-	SecurityHeaders(w.Header())
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	return writeBody(w, r, "image/svg+xml", SVG(text))
 }
 
 // WriteJSON sends a value and nothing else.
@@ -191,11 +200,14 @@ func WriteJSON(w http.ResponseWriter, r *http.Request, value any) error {
 	if err != nil {
 		return err
 	}
-	SecurityHeaders(w.Header())
 	return writeBody(w, r, contentTypes[JSON], string(body)+"\n")
 }
 
+// writeBody sends something that is not an answer in words. Nothing in it may
+// load anything, or run.
 func writeBody(w http.ResponseWriter, r *http.Request, contentType, body string) error {
+	SecurityHeaders(w.Header())
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)

@@ -15,6 +15,12 @@ type colour struct{ r, g, b uint8 }
 
 var hexColour = regexp.MustCompile(`^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$`)
 
+// IsColor reports whether a text is a colour, as #rgb or #rrggbb.
+func IsColor(text string) bool {
+	_, err := parseColour(text)
+	return err == nil
+}
+
 // parseColour reads #rgb or #rrggbb.
 func parseColour(text string) (colour, error) {
 	if !hexColour.MatchString(text) {

@@ -99,7 +99,11 @@ func (d *Data) login(l *Login, away bool) {
 	d.UserCode, d.Spelled, d.CodeSize = l.UserCode, spell(l.UserCode), sizeOf(l.UserCode, codeSizes)
 	d.VerificationURI, d.URISize = l.VerificationURI, sizeOf(l.VerificationURI, uriSizes)
 	d.HasCode, d.QRText = l.VerificationURIComplete != "", l.QRText()
-	d.QR = template.HTML(SVG(d.QRText)) //nolint:gosec // drawn by SVG from numbers only
+	label := "qr_label_address"
+	if d.HasCode {
+		label = "qr_label"
+	}
+	d.QR = template.HTML(SVG(d.QRText, d.language.say(label))) //nolint:gosec // drawn by SVG from numbers, with a title that it escapes
 	d.Minutes, d.Clock = d.language.minutes(minutes(l.Expires)), l.Expires.Format("15:04 MST")
 	d.Renews = l.Renews.After(time.Now())
 	left := secondsTo(l.countsTo())

@@ -40,6 +40,7 @@ type jsonAnswer struct {
 	WaitURI                 string `json:"wait_uri,omitempty"`
 	QRURI                   string `json:"qr_uri,omitempty"`
 	LoginURI                string `json:"login_uri,omitempty"`
+	ConfirmURI              string `json:"confirm_uri,omitempty"`
 	EndSessionURI           string `json:"end_session_uri,omitempty"`
 
 	User    string `json:"user,omitempty"`
@@ -49,7 +50,7 @@ type jsonAnswer struct {
 }
 
 func (a *Answer) json() ([]byte, error) {
-	j := jsonAnswer{Status: a.Status, Error: errorWords[a.Status], LoginURI: a.LoginURI, EndSessionURI: a.EndSession}
+	j := jsonAnswer{Status: a.Status, Error: errorWords[a.Status], LoginURI: a.LoginURI, ConfirmURI: a.ConfirmURI, EndSessionURI: a.EndSession}
 	if j.Error != "" {
 		m := english.message(a.Status, a.Detail)
 		j.Description, j.Reason = m.Text+" "+m.Next, a.Detail

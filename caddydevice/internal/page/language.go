@@ -46,7 +46,7 @@ type message struct {
 
 // tags are the languages that there are. The first is for those who ask for
 // none of them.
-var tags = []string{"en"}
+var tags = []string{"en", "de", "fr", "es", "pt", "ar", "zh-Hans", "ja"}
 
 //go:embed languages
 var files embed.FS
@@ -129,6 +129,12 @@ func (ls *Languages) Choose(accept []string) *Language {
 	_, i, _ := ls.matcher.Match(asked...)
 	return ls.all[i]
 }
+
+// Tag names the language, as an HTML page does (BCP 47).
+func (l *Language) Tag() string { return l.orEnglish().tag.String() }
+
+// Direction is its script's, as HTML has it: ltr or rtl.
+func (l *Language) Direction() string { return l.orEnglish().words.Direction }
 
 func (l *Language) orEnglish() *Language {
 	if l == nil {

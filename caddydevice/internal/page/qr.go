@@ -4,7 +4,14 @@
 package page
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"html"
+	"image"
+	"image/color"
+	"image/png"
+	"net/http"
 	"strings"
 
 	qr "github.com/piglig/go-qr"
@@ -16,6 +23,8 @@ const (
 	// columns is the width of the narrowest terminal that a QR code is drawn
 	// for.
 	columns = 80
+	// pixels is the width of a module in a PNG.
+	pixels = 8
 	// blackOnWhite are fixed entries of the 256 colours: no theme redefines
 	// them, so the code scans on dark and light terminals.
 	blackOnWhite = "\x1b[38;5;16;48;5;231m"
@@ -42,7 +51,7 @@ func (m matrix) dark(x, y int) bool { return m.code.GetModule(x-quiet, y-quiet) 
 
 // SVG draws the text as one path, black on white, with a title for screen
 // readers; "" where it fits no QR code.
-func SVG(text string) string {
+func SVG(text, title string) string {
 	m, ok := encode(text, qr.Medium)
 	if !ok {
 		return ""
@@ -60,8 +69,30 @@ func SVG(text string) string {
 			}
 		}
 	}
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges" role="img"><title>QR code</title>`+
-		`<path fill="#fff" d="M0 0h%dv%dH0z"/><path fill="#000" d="%s"/></svg>`, m.size, m.size, m.size, m.size, path.String())
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges" role="img"><title>%s</title>`+
+		`<path fill="#fff" d="M0 0h%dv%dH0z"/><path fill="#000" d="%s"/></svg>`, m.size, m.size, html.EscapeString(title), m.size, m.size, path.String())
+}
+
+// PNG draws the text as a picture, black on white; nil where it fits no QR
+// code.
+func PNG(text string) []byte {
+	m, ok := encode(text, qr.Medium)
+	if !ok {
+		return nil
+	}
+	picture := image.NewPaletted(image.Rect(0, 0, m.size*pixels, m.size*pixels), color.Palette{color.White, color.Black})
+	for y := range m.size * pixels {
+		for x := range m.size * pixels {
+			if m.dark(x/pixels, y/pixels) {
+				picture.SetColorIndex(x, y, 1)
+			}
+		}
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, picture); err != nil {
+		return nil // cannot be: it is a picture, and memory takes it
+	}
+	return b.Bytes()
 }
 
 // halves are the characters for two modules above each other, by upper and
@@ -87,4 +118,21 @@ func Blocks(text string) string {
 		b.WriteString(reset + "\n")
 	}
 	return b.String()
+}
+
+// WriteSVG sends the QR code of the sign-in, and nothing else.
+func (a *Answer) WriteSVG(w http.ResponseWriter, r *http.Request) error {
+	return writeBody(w, r, "image/svg+xml", SVG(a.Login.QRText(), a.Language.orEnglish().say("qr_label")))
+}
+
+// WritePNG is WriteSVG as a picture for what shows no SVG.
+func (a *Answer) WritePNG(w http.ResponseWriter, r *http.Request) error {
+	return writeBody(w, r, "image/png", string(PNG(a.Login.QRText())))
+}
+
+// WriteBlocks is WriteSVG for a terminal; where the code does not fit one it
+// sends the address itself.
+func (a *Answer) WriteBlocks(w http.ResponseWriter, r *http.Request) error {
+	text := a.Login.QRText()
+	return writeBody(w, r, contentTypes[Text], cmp.Or(Blocks(text), text+"\n"))
 }

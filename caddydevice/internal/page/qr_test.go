@@ -25,7 +25,7 @@ func TestQRSizes(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			text := "https://e.com/" + strings.Repeat("x", row.length-14)
-			blocks, svg := Blocks(text), SVG(text)
+			blocks, svg := Blocks(text), SVG(text, "title")
 			if (blocks != "") != row.blocks || (svg != "") != row.svg {
 				t.Errorf("blocks %t, want %t; SVG %t, want %t", blocks != "", row.blocks, svg != "", row.svg)
 			}

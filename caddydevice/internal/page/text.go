@@ -4,66 +4,119 @@
 package page
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
+
+	"golang.org/x/text/width"
 )
 
+// textWriter writes paragraphs: sentences are wrapped, and what is to be copied
+// stands alone on a line of its own, as it is.
+type textWriter struct{ b strings.Builder }
+
+// paragraph writes sentences, wrapped to the width of a terminal.
+func (t *textWriter) paragraph(sentences ...string) {
+	t.gap()
+	t.b.WriteString(wrap(strings.TrimSpace(strings.Join(sentences, " "))))
+	t.b.WriteByte('\n')
+}
+
+// alone writes a line that is to be copied or clicked.
+func (t *textWriter) alone(line string) {
+	t.gap()
+	t.b.WriteString(line)
+	t.b.WriteByte('\n')
+}
+
+func (t *textWriter) gap() {
+	if t.b.Len() > 0 {
+		t.b.WriteByte('\n')
+	}
+}
+
 func (a *Answer) text() []byte {
-	var b strings.Builder
+	var t textWriter
 	l := a.Language.orEnglish()
 	if a.Before != "" {
-		fmt.Fprintf(&b, "%s\n\n", l.message(a.Before, a.BeforeDetail).Text)
+		t.paragraph(l.message(a.Before, a.BeforeDetail).Text)
 	}
 	switch {
 	case a.Login != nil:
-		a.loginText(&b, l)
+		a.loginText(&t, l)
+	case a.Status == Approved && a.User != nil:
+		a.confirmText(&t, l)
 	case a.User != nil:
-		a.userText(&b, l)
+		t.paragraph(a.userLine(l))
 	default:
 		m := l.message(a.Status, a.Detail)
-		fmt.Fprintf(&b, "%s %s\n", m.Text, m.Next)
+		t.paragraph(m.Text, m.Next)
 		if a.LoginURI != "" {
-			fmt.Fprintf(&b, "\n%s\n", a.LoginURI)
+			t.alone(a.LoginURI)
 		}
 		if a.EndSession != "" {
-			fmt.Fprintf(&b, "\n%s\n\n%s\n", l.say("end_session"), a.EndSession)
+			t.paragraph(l.say("end_session"))
+			t.alone(a.EndSession)
 		}
 	}
-	return []byte(b.String())
+	return []byte(t.b.String())
 }
 
-func (a *Answer) loginText(b *strings.Builder, l *Language) {
+// loginText shows a sign-in: where to go, which code to enter, until when, and
+// the line that goes on; the QR code comes last, below what fits a screen.
+func (a *Answer) loginText(t *textWriter, l *Language) {
 	login := a.Login
 	switch m := l.message(a.Status, a.Detail); a.Detail {
 	case "":
 	case "body":
-		fmt.Fprintf(b, "%s %s\n\n%s\n\n", m.Text, m.Next, login.WaitURI)
+		t.paragraph(m.Text, m.Next)
+		t.alone(login.WaitURI)
 	default:
-		fmt.Fprintf(b, "%s %s\n\n", m.Text, m.Next)
+		t.paragraph(m.Text, m.Next)
 	}
-	fmt.Fprintf(b, "%s. %s\n\n%s\n\n%s\n\n%s\n\n", l.say("sign_in_to", "site", a.Site), l.say("open_address"), login.VerificationURI, l.say("enter_code"), login.UserCode)
-	fmt.Fprintf(b, "%s\n%s\n", l.say("code_works", "minutes", l.minutes(minutes(login.Expires)), "clock", login.Expires.Format("15:04 MST")), l.say("only_if_terminal"))
+	t.paragraph(l.say("sign_in_to", "site", a.place()))
+	t.paragraph(l.say("open_address"))
+	t.alone(login.VerificationURI)
+	t.paragraph(l.say("enter_code"))
+	t.alone(login.UserCode)
+	t.paragraph(l.say("code_works", "minutes", l.minutes(minutes(login.Expires)), "clock", login.Expires.Format("15:04 MST")), l.say("only_if_terminal"))
 	if login.Command != "" {
-		fmt.Fprintf(b, "\n%s\n\n%s\n", l.say("goes_on"), login.Command)
+		key := "goes_on"
+		if login.Body {
+			key = "goes_on_body"
+		}
+		t.paragraph(l.say(key))
+		t.alone(login.Command)
 	}
 	if login.NoQR {
 		return
 	}
 	if blocks := Blocks(login.QRText()); blocks != "" {
-		fmt.Fprintf(b, "\n%s", blocks)
+		t.paragraph(l.say("qr_below"))
+		t.gap()
+		t.b.WriteString(blocks)
 	}
 }
 
-func (a *Answer) userText(b *strings.Builder, l *Language) {
-	u := a.User
-	fmt.Fprintf(b, "%s %s", l.say("signed_in_to", "site", a.Site), l.say("signed_in_as", "name", u.Name))
-	if !u.Since.IsZero() {
-		fmt.Fprintf(b, ", %s", l.say("since", "time", u.Since.Format("2006-01-02 15:04 MST")))
+// confirmText asks for the person's word.
+func (a *Answer) confirmText(t *textWriter, l *Language) {
+	t.paragraph(l.say("confirm_question", "name", a.User.Name))
+	if a.Command != "" {
+		t.paragraph(l.say("confirm_command"))
+		t.alone(a.Command)
 	}
-	fmt.Fprintf(b, ", %s.\n", l.say("until", "time", u.Until.Format("2006-01-02 15:04 MST")))
 }
+
+func (a *Answer) userLine(l *Language) string {
+	line := l.say("signed_in_to", "site", a.place()) + " " + l.say("signed_in_as", "name", a.User.Name)
+	if !a.User.Since.IsZero() {
+		line += " " + l.say("since", "time", a.User.Since.Format("2006-01-02 15:04 MST"))
+	}
+	return line + ", " + l.say("until", "time", a.User.Until.Format("2006-01-02 15:04 MST")) + "."
+}
+
+// Words is the answer in text, for one that is open already.
+func (a *Answer) Words() string { return string(a.text()) }
 
 // ProgressLine is a whole line that says that nothing has changed yet; away is
 // whether the identity provider does not answer.
@@ -80,15 +133,15 @@ func (l *Language) ProgressLine(expires time.Time, away bool) string {
 func (a *Answer) OutcomeLine() string {
 	l := a.Language.orEnglish()
 	if a.User != nil {
-		return l.say("outcome", "name", a.User.Name) + "\n"
+		return wrap(l.say("outcome", "name", a.User.Name)) + "\n"
 	}
 	m := l.message(a.Status, a.Detail)
-	return fmt.Sprintf("%s %s\n", m.Text, m.Next)
+	return wrap(strings.TrimSpace(m.Text+" "+m.Next)) + "\n"
 }
 
 // ReloadingLine ends a streamed text answer where the server loads a new
 // configuration.
-func (l *Language) ReloadingLine() string { return l.orEnglish().say("reloading") + "\n" }
+func (l *Language) ReloadingLine() string { return wrap(l.orEnglish().say("reloading")) + "\n" }
 
 // BeginText begins an answer in text that stays open.
 func (a *Answer) BeginText(w http.ResponseWriter) error {
@@ -97,4 +150,56 @@ func (a *Answer) BeginText(w http.ResponseWriter) error {
 	w.WriteHeader(http.StatusOK)
 	_, err := w.Write(a.text())
 	return err
+}
+
+// wrap breaks a text between words, or where a script has none between wide
+// characters, so that no line is wider than a terminal. A word that is too wide
+// stays whole.
+func wrap(text string) string {
+	var b strings.Builder
+	column := 0
+	for _, part := range breakable(text) {
+		wide := columnsOf(strings.TrimRight(part, " "))
+		if column > 0 && column+wide > columns-1 {
+			trimmed := strings.TrimRight(b.String(), " ")
+			b.Reset()
+			b.WriteString(trimmed + "\n")
+			column = 0
+		}
+		b.WriteString(part)
+		column += columnsOf(part)
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// breakable cuts a text where a line may end: behind blanks, and behind wide
+// characters that no punctuation follows.
+func breakable(text string) []string {
+	var parts []string
+	start := 0
+	runes := []rune(text)
+	for i, r := range runes {
+		last := i == len(runes)-1
+		if last || r == ' ' || isWide(r) && !strings.ContainsRune("、。，．：；？！）」』…", runes[i+1]) && runes[i+1] != ' ' {
+			parts = append(parts, string(runes[start:i+1]))
+			start = i + 1
+		}
+	}
+	return parts
+}
+
+// isWide reports whether a terminal shows a character in two columns (UAX #11).
+func isWide(r rune) bool {
+	kind := width.LookupRune(r).Kind()
+	return kind == width.EastAsianWide || kind == width.EastAsianFullwidth
+}
+
+func columnsOf(text string) (n int) {
+	for _, r := range text {
+		n++
+		if isWide(r) {
+			n++
+		}
+	}
+	return n
 }

@@ -32,7 +32,7 @@ func find(t *testing.T, tab *Table, key Key) *Session {
 
 func TestConflicts(t *testing.T) {
 	ctx := context.Background()
-	slower := func(s *Session) error { return s.Slower(ctx, time.Minute) }
+	slower := func(s *Session) error { return s.Slower(ctx, deviceCode, time.Minute) }
 	approve := func(s *Session) error { return s.Activate(ctx, lasting(time.Hour)) }
 	end := func(state State, reason Reason) func(*Session) error {
 		return func(s *Session) error { return s.End(ctx, state, reason) }
@@ -92,10 +92,10 @@ func TestTheLongestIntervalWins(t *testing.T) {
 				t.Fatal(err)
 			}
 			two := find(t, b, key)
-			if err := one.Slower(ctx, first); err != nil {
+			if err := one.Slower(ctx, deviceCode, first); err != nil {
 				t.Fatal(err)
 			}
-			if err := two.Slower(ctx, 30*time.Second); err != nil {
+			if err := two.Slower(ctx, deviceCode, 30*time.Second); err != nil {
 				t.Fatal(err)
 			}
 			var tell []func(string, uint64)

@@ -95,12 +95,15 @@ func (r rig) node() rig {
 	return rig{r.T, tab, r.st}
 }
 
+const deviceCode = canary + "device"
+
 func newLogin(kind Kind) New {
 	return New{
-		Kind: kind, Site: site, Expires: time.Now().Add(10 * time.Minute), Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
+		Kind: kind, Site: site, Params: []Param{{"audience", canary + "param"}}, Idle: 12 * time.Hour, Lifetime: 30 * 24 * time.Hour,
 		Login: Login{
-			DeviceCode: canary + "device", CodeVerifier: canary + "verifier", UserCode: canary + "user", VerificationURI: "https://idp.example/" + canary + "uri",
+			DeviceCode: deviceCode, CodeVerifier: canary + "verifier", UserCode: canary + "user", VerificationURI: "https://idp.example/" + canary + "uri",
 			VerificationURIComplete: "https://idp.example/" + canary + "complete", Interval: 5 * time.Second,
+			Issued: time.Now(), Expires: time.Now().Add(10 * time.Minute),
 		},
 	}
 }

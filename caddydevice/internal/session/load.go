@@ -80,7 +80,7 @@ func (t *Table) read(ctx context.Context, key Key, id ID) (*Session, error) {
 	s.now.Store(snap)
 	s.ahead.Store(rec.Version)
 	s.resume(snap)
-	if snap.State == Active && time.Since(snap.Changed) < markLife {
+	if snap.Identity != nil && !snap.State.Over() && time.Since(snap.Changed) < markLife {
 		// where this process ended before it could look, or the claim made it,
 		// which may be long after the approval
 		if err := s.endIfOvertaken(ctx, snap.Identity); err != nil && !errors.Is(err, ErrOvertaken) {

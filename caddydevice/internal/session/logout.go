@@ -178,7 +178,7 @@ func EndRecord(ctx context.Context, st store.Store, rec store.Record, reason Rea
 			return false, nil
 		}
 		life := tombstoneLife
-		if State(rec.State) == Pending {
+		if isAttempt(rec) {
 			life = attemptLife
 		}
 		rec.Version++

@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 )
@@ -37,7 +38,7 @@ func TestTokensAreReplacedOnce(t *testing.T) {
 				if err := s.Renew(ctx, canary+"refresh", newIdentity()); !errors.Is(err, ErrNotRenewed) {
 					t.Errorf("renewing: %v", err)
 				}
-				if now := *s.Now(); now != was || now.Presented != 0 {
+				if now := *s.Now(); !reflect.DeepEqual(now, was) || now.Presented != 0 {
 					t.Errorf("became %+v, was %+v", now, was)
 				}
 			})

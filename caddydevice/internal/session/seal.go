@@ -40,6 +40,10 @@ type body struct {
 	Sent    int           `json:"refresh_sent,omitempty"`
 
 	Login    *loginBody    `json:"login,omitempty"`
+	Earlier  []*loginBody  `json:"earlier,omitempty"`
+	Params   []Param       `json:"params,omitempty"`
+	Renewals int           `json:"renewals,omitempty"`
+	Confirm  bool          `json:"confirm,omitempty"`
 	Identity *identityBody `json:"identity,omitempty"`
 
 	// Successor is the new key, in the record that the claim superseded.
@@ -55,6 +59,22 @@ type loginBody struct {
 	URI        string        `json:"verification_uri"`
 	Complete   string        `json:"verification_uri_complete,omitempty"`
 	Interval   time.Duration `json:"interval"`
+	Issued     time.Time     `json:"issued,omitzero"`
+	Expires    time.Time     `json:"expires,omitzero"`
+}
+
+func (l *Login) body() *loginBody {
+	return &loginBody{
+		DeviceCode: l.DeviceCode.Reveal(), Verifier: l.CodeVerifier.Reveal(), UserCode: l.UserCode, URI: l.VerificationURI,
+		Complete: l.VerificationURIComplete, Interval: l.Interval, Issued: l.Issued, Expires: l.Expires,
+	}
+}
+
+func (l *loginBody) login() Login {
+	return Login{
+		DeviceCode: secret.String(l.DeviceCode), CodeVerifier: secret.String(l.Verifier), UserCode: l.UserCode, VerificationURI: l.URI,
+		VerificationURIComplete: l.Complete, Interval: l.Interval, Issued: l.Issued, Expires: l.Expires,
+	}
 }
 
 type identityBody struct {
@@ -164,9 +184,9 @@ func (snap *Snapshot) body() *body {
 	}
 	b := &body{State: snap.State, Expires: snap.Expires, Idle: snap.idle, Life: snap.lifetime, Used: snap.used, Sent: snap.Presented, Successor: snap.successor.Reveal(), From: snap.from}
 	if l := snap.Login; l != nil {
-		b.Login = &loginBody{
-			DeviceCode: l.DeviceCode.Reveal(), Verifier: l.CodeVerifier.Reveal(), UserCode: l.UserCode, URI: l.VerificationURI,
-			Complete: l.VerificationURIComplete, Interval: l.Interval,
+		b.Login, b.Params, b.Renewals, b.Confirm = l.body(), snap.Params, snap.Renewals, snap.confirm
+		for _, earlier := range snap.Earlier {
+			b.Earlier = append(b.Earlier, earlier.body())
 		}
 	}
 	if id := snap.Identity; id != nil {
@@ -190,7 +210,7 @@ func openRecord(k Key, rec store.Record) (*Snapshot, error) {
 		Reason:  Reason(rec.Reason),
 		Version: rec.Version,
 		Changed: rec.Changed,
-		attempt: State(rec.State) == Pending,
+		attempt: isAttempt(rec),
 		next:    make(chan struct{}),
 	}
 	if _, known := transitions[snap.State]; !known || snap.State == "" {
@@ -212,7 +232,7 @@ func openRecord(k Key, rec store.Record) (*Snapshot, error) {
 	if err := dec.Decode(&b); err != nil || b.State != snap.State {
 		return nil, fmt.Errorf("%w: its state was changed", ErrSealed)
 	}
-	if (snap.State == Pending) != (b.Login != nil) || (b.Identity == nil) == (snap.State == Active || snap.State == Superseded) {
+	if (snap.State == Pending) != (b.Login != nil) || (b.Identity == nil) == (snap.State == Approved || snap.State == Active || snap.State == Superseded) {
 		return nil, fmt.Errorf("%w: not all of it is there", ErrSealed)
 	}
 	return snap, snap.fill(&b)
@@ -224,10 +244,14 @@ func (snap *Snapshot) fill(b *body) error {
 	if b.Successor != "" {
 		snap.successor = Key{secret.String(b.Successor)}
 	}
-	if l := b.Login; l != nil {
-		snap.Login = &Login{
-			DeviceCode: secret.String(l.DeviceCode), CodeVerifier: secret.String(l.Verifier), UserCode: l.UserCode, VerificationURI: l.URI,
-			VerificationURIComplete: l.Complete, Interval: l.Interval,
+	if b.Login != nil {
+		login := b.Login.login()
+		if login.Expires.IsZero() { // written by a version that renewed no codes
+			login.Issued, login.Expires = snap.Changed, b.Expires
+		}
+		snap.Login, snap.Params, snap.Renewals, snap.confirm = &login, b.Params, b.Renewals, b.Confirm
+		for _, earlier := range b.Earlier {
+			snap.Earlier = append(snap.Earlier, earlier.login())
 		}
 	}
 	if id := b.Identity; id != nil {

@@ -24,7 +24,7 @@ func TestStoredRecordsHoldNoSecrets(t *testing.T) {
 
 		s, key := r.pending(Terminal)
 		r.wantNoSecrets("pending", key)
-		if err := s.Slower(ctx, 10*time.Second); err != nil {
+		if err := s.Slower(ctx, deviceCode, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		r.wantNoSecrets("slower", key)
@@ -64,7 +64,7 @@ func TestRecordsComeBackWhole(t *testing.T) {
 		ctx := context.Background()
 		for _, kind := range []Kind{Browser, Terminal} {
 			s, key := r.pending(kind)
-			if err := s.Slower(ctx, 12*time.Second); err != nil {
+			if err := s.Slower(ctx, deviceCode, 12*time.Second); err != nil {
 				t.Fatal(err)
 			}
 			wantSame(t, s, r.node().lookup(key))
@@ -87,6 +87,15 @@ func wantSame(t *testing.T, a, b *Session) {
 	x, y := *a.Now(), *b.Now()
 	for _, at := range []*time.Time{&x.Changed, &x.Expires, &y.Changed, &y.Expires} {
 		*at = at.UTC().Round(0)
+	}
+	for _, snap := range []*Snapshot{&x, &y} {
+		if snap.Login != nil {
+			login := *snap.Login
+			snap.Login, snap.Earlier = &login, slices.Clone(snap.Earlier)
+			for _, l := range append([]*Login{snap.Login}, pointers(snap.Earlier)...) {
+				l.Issued, l.Expires = l.Issued.UTC().Round(0), l.Expires.UTC().Round(0)
+			}
+		}
 	}
 	for _, id := range []*Identity{x.Identity, y.Identity} {
 		if id != nil {

@@ -6,6 +6,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,8 @@ const (
 	// sweepSlack is how late a sweep may be in writing down that a session is
 	// in use.
 	sweepSlack = time.Minute
+	// confirmLife is how long an approval waits to be confirmed on the device.
+	confirmLife = 5 * time.Minute
 	// changeTries bounds how often a change is made anew on top of somebody
 	// else's.
 	changeTries = 5
@@ -41,7 +44,12 @@ type Login struct {
 	// Interval is the least time between two polls, with every slow_down
 	// added.
 	Interval time.Duration
+	// Issued is when the code came, Expires when it runs out.
+	Issued, Expires time.Time
 }
+
+// Param is a parameter of the device authorization request.
+type Param struct{ Name, Value string }
 
 // Identity is who signed in, and the tokens that say so.
 type Identity struct {
@@ -79,16 +87,26 @@ type Snapshot struct {
 	Version uint64
 	// Changed is when State or Reason last changed.
 	Changed time.Time
-	// Expires is when the code (Pending) or the session (Active) runs out.
+	// Expires is when the last code (Pending), the time to confirm (Approved)
+	// or the session (Active) runs out.
 	Expires time.Time
-	// Login is there while Pending.
-	Login *Login
-	// Identity is there while Active, and until the claim is through.
+	// Login is the code that is shown while Pending. Earlier are those that
+	// were shown before and still work, the latest first.
+	Login   *Login
+	Earlier []Login
+	// Params go with each device authorization request of the sign-in.
+	Params []Param
+	// Renewals counts the codes since a person's last sign of life, but for the
+	// first.
+	Renewals int
+	// Identity is there while Approved or Active, and until the claim is
+	// through.
 	Identity *Identity
 	// Presented is how often the refresh token was sent without it being known
 	// what became of it.
 	Presented int
 
+	confirm        bool // an approval is to be confirmed
 	idle, lifetime time.Duration
 	used           time.Time     // when its client last made a request, as of this version
 	attempt        bool          // it was never active
@@ -132,10 +150,16 @@ func (snap *Snapshot) retainUntil() time.Time {
 // RunsOut is when a session that is not over runs out at the latest, as far as
 // its record says without its key.
 func RunsOut(rec store.Record) time.Time {
-	if State(rec.State) == Pending {
+	if isAttempt(rec) {
 		return rec.Until.Add(-attemptLife)
 	}
 	return rec.Until.Add(-tombstoneLife)
+}
+
+// isAttempt reports whether a record is of a sign-in that was never active, and
+// is not over.
+func isAttempt(rec store.Record) bool {
+	return State(rec.State) == Pending || State(rec.State) == Approved
 }
 
 // Session is one client's sign-in. Reading it takes no lock.
@@ -152,7 +176,9 @@ type Session struct {
 	assumed  int64        // what used was taken to be as the record was read
 	watching atomic.Int32 // open waits and streams
 	held     atomic.Int64 // a code is not over before, Unix nanoseconds
-	away     atomic.Bool  // the identity provider does not answer the polls
+	away     atomic.Int64 // the identity provider does not answer the polls: when it is asked next, Unix nanoseconds
+	tried    atomic.Int64 // when a renewal of the code was tried last, Unix nanoseconds
+	missed   atomic.Bool  // a renewal of the code has failed
 	open     openRequests
 
 	change sync.Mutex    // one change at a time; held across the store call
@@ -179,7 +205,9 @@ func (s *Session) Now() *Snapshot {
 	now := time.Now()
 	switch {
 	case snap.State == Pending && !now.Before(snap.Expires) && now.UnixNano() >= s.held.Load():
-		return snap.over(Expired, CodeExpired)
+		return snap.over(Expired, s.expiry())
+	case snap.State == Approved && !now.Before(snap.Expires):
+		return snap.over(Ended, Unconfirmed)
 	case snap.State == Active && !now.Before(snap.Expires):
 		return snap.over(Ended, s.endReason(snap))
 	case snap.State == Active && snap.idle > 0 && now.Sub(s.lastUsed()) >= snap.idle && now.Sub(snap.used) >= snap.idle:
@@ -278,44 +306,82 @@ func (s *Session) Watched(d time.Duration) bool {
 	return s.watching.Load() > 0 || time.Since(s.lastUsed()) < d
 }
 
-// Away notes whether the identity provider answers the polls of the sign-in.
-func (s *Session) Away(away bool) { s.away.Store(away) }
+// Away notes that the identity provider does not answer the polls of the
+// sign-in, and when it is asked next; the zero time that it does answer. Who
+// waits hears of a change.
+func (s *Session) Away(until time.Time) {
+	var at int64
+	if !until.IsZero() {
+		at = until.UnixNano()
+	}
+	if was := s.away.Swap(at); (was == 0) != (at == 0) {
+		s.wake()
+	}
+}
 
 // IsAway reports whether the sign-in waits for an identity provider that does
 // not answer.
-func (s *Session) IsAway() bool { return s.away.Load() }
+func (s *Session) IsAway() bool { return s.away.Load() != 0 }
 
-// Slower notes a longer interval between polls, for good.
-func (s *Session) Slower(ctx context.Context, interval time.Duration) error {
-	return s.become(ctx, Pending, func(snap *Snapshot) error {
-		login := *snap.Login
-		login.Interval = max(login.Interval, interval) // another node may have been told more
-		snap.Login = &login
-		return nil
-	})
+// NextTry is when an identity provider that does not answer is asked next; the
+// zero time where it answers.
+func (s *Session) NextTry() time.Time {
+	at := s.away.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
 }
 
-// Activate ends the sign-in well. Where a logout has overtaken it, nobody is
-// signed in: it ends instead, and fails with [ErrOvertaken].
+// Activate ends the sign-in well, but for the confirmation where there is to
+// be one. Where a logout has overtaken it, nobody is signed in: it ends instead,
+// and fails with [ErrOvertaken].
 func (s *Session) Activate(ctx context.Context, id Identity) error {
-	if s.now.Load().State == Pending {
-		s.Use() // the person's doing: idle time begins here
-		if err := s.endIfOvertaken(ctx, &id); err != nil {
-			return err
+	if cur := s.now.Load(); cur.State == Pending {
+		next := Active
+		if cur.confirm {
+			next = Approved
 		}
-		err := s.become(ctx, Active, func(snap *Snapshot) error {
-			snap.Login, snap.attempt = nil, false
-			snap.Identity = &id
-			snap.Expires = s.endOf(&id, snap.lifetime)
-			return nil
-		})
-		if err != nil {
+		if err := s.admit(ctx, next, &id); err != nil {
 			return err
 		}
 	}
 	// a logout marks first and looks for records then: one that came in between
 	// has found none, but is found here
 	return s.endIfOvertaken(ctx, &id)
+}
+
+// Confirm makes an approved session active: the person has said on the device
+// that it was they who approved. It fails with [ErrTransition] where there is
+// nothing to confirm, and like [Session.Activate].
+func (s *Session) Confirm(ctx context.Context) error {
+	snap := s.Now()
+	if snap.State != Approved {
+		return fmt.Errorf("%w: %q to %q", ErrTransition, snap.State, Active)
+	}
+	if err := s.admit(ctx, Active, snap.Identity); err != nil {
+		return err
+	}
+	return s.endIfOvertaken(ctx, snap.Identity)
+}
+
+// admit makes a session Approved or Active, unless a logout has overtaken it.
+func (s *Session) admit(ctx context.Context, state State, id *Identity) error {
+	s.Use() // the person's doing: idle time begins here
+	if err := s.endIfOvertaken(ctx, id); err != nil {
+		return err
+	}
+	return s.become(ctx, state, func(snap *Snapshot) error {
+		snap.Login, snap.Earlier, snap.Params, snap.Renewals, snap.confirm = nil, nil, nil, 0, false
+		snap.Identity = id
+		if state == Approved {
+			snap.Expires = time.Now().Add(confirmLife)
+			return nil
+		}
+		snap.attempt = false
+		snap.Expires = s.endOf(id, snap.lifetime)
+		return nil
+	})
 }
 
 // endOf is when an active session is over: with its lifetime, and where nobody
@@ -332,9 +398,13 @@ func (s *Session) endOf(id *Identity, lifetime time.Duration) time.Time {
 // End ends the session in a state that is over. Ending one that is over
 // already is no error: the first end counts.
 func (s *Session) End(ctx context.Context, state State, reason Reason) error {
+	if reason == CodeExpired {
+		reason = s.expiry()
+	}
 	err := s.become(ctx, state, func(snap *Snapshot) error {
 		snap.Reason = reason
-		snap.Login, snap.Identity, snap.Presented = nil, nil, 0
+		snap.Login, snap.Earlier, snap.Params, snap.Renewals, snap.confirm = nil, nil, nil, 0, false
+		snap.Identity, snap.Presented = nil, 0
 		snap.idle, snap.lifetime = 0, 0
 		return nil
 	})

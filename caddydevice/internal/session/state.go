@@ -14,6 +14,8 @@ type State string
 const (
 	// Pending: a code is shown and nobody has decided yet.
 	Pending State = "pending"
+	// Approved: a person approved, and is to confirm it on the device.
+	Approved State = "approved"
 	// Active: a person approved, and the tokens are good.
 	Active State = "active"
 	// Denied: the person said no.
@@ -30,11 +32,12 @@ const (
 )
 
 // transitions are all that a session can do. A state that leads to itself can
-// be written anew: a longer interval, later refreshed tokens. What leads
+// be written anew: a longer interval, another code, refreshed tokens. What leads
 // nowhere is over.
 var transitions = map[State][]State{
 	"":         {Pending, Active}, // Active: made by the claim
-	Pending:    {Pending, Active, Denied, Expired, Failed, Ended},
+	Pending:    {Pending, Approved, Active, Denied, Expired, Failed, Ended},
+	Approved:   {Active, Ended},
 	Active:     {Active, Ended, Superseded},
 	Denied:     {},
 	Expired:    {},
@@ -56,7 +59,7 @@ func (s State) to(next State) error {
 
 // Over reports whether the session can never be active again.
 func (s State) Over() bool {
-	return s != Pending && s != Active
+	return s != Pending && s != Approved && s != Active
 }
 
 // Reason says why a session is over. The set is closed; what a person reads
@@ -67,6 +70,8 @@ const (
 	Declined      Reason = "declined"       // the person said no
 	WrongAccount  Reason = "wrong_account"  // somebody approved who is not meant
 	CodeExpired   Reason = "code_expired"   // nobody decided in time
+	Unrenewed     Reason = "unrenewed"      // nor could its code be renewed, though somebody watched
+	Unconfirmed   Reason = "unconfirmed"    // nobody confirmed the approval in time
 	ProviderError Reason = "provider"       // the identity provider refused the sign-in
 	Forgotten     Reason = "forgotten"      // it knows nothing of the code any more, before its time
 	BadTokens     Reason = "tokens"         // its tokens sign nobody in

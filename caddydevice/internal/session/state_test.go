@@ -9,11 +9,12 @@ import (
 )
 
 func TestTransitions(t *testing.T) {
-	all := []State{"", Pending, Active, Denied, Expired, Failed, Ended, Superseded, "other"}
+	all := []State{"", Pending, Approved, Active, Denied, Expired, Failed, Ended, Superseded, "other"}
 	allowed := map[State]map[State]bool{
-		"":      {Pending: true, Active: true},
-		Pending: {Pending: true, Active: true, Denied: true, Expired: true, Failed: true, Ended: true},
-		Active:  {Active: true, Ended: true, Superseded: true},
+		"":       {Pending: true, Active: true},
+		Pending:  {Pending: true, Approved: true, Active: true, Denied: true, Expired: true, Failed: true, Ended: true},
+		Approved: {Active: true, Ended: true},
+		Active:   {Active: true, Ended: true, Superseded: true},
 	}
 	for _, from := range all {
 		for _, to := range all {
@@ -25,7 +26,7 @@ func TestTransitions(t *testing.T) {
 				t.Errorf("%q to %q: %v does not name the transition", from, to, err)
 			}
 		}
-		if over := from != Pending && from != Active; from.Over() != over {
+		if over := from != Pending && from != Approved && from != Active; from.Over() != over {
 			t.Errorf("%q: over is %v", from, from.Over())
 		}
 	}

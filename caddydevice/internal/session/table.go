@@ -49,8 +49,8 @@ type Table struct {
 type Hooks struct {
 	// Opened is called with each active session that the table begins to hold.
 	Opened func(*Session)
-	// Ended is called when an active session, as it was, has ended by a write
-	// of this table.
+	// Ended is called when an active or approved session, as it was, has ended
+	// by a write of this table.
 	Ended func(s *Session, was, now *Snapshot)
 }
 
@@ -80,7 +80,7 @@ func (t *Table) tell(s *Session, was, now *Snapshot) {
 	switch {
 	case was.State != Active && now.State == Active && t.hooks.Opened != nil:
 		t.hooks.Opened(s)
-	case was.State == Active && now.State == Ended && t.hooks.Ended != nil:
+	case was.Identity != nil && now.State == Ended && t.hooks.Ended != nil:
 		t.hooks.Ended(s, was, now)
 	}
 }
@@ -105,8 +105,10 @@ type New struct {
 	Kind  Kind
 	Site  string
 	Login Login
-	// Expires is when the code runs out.
-	Expires time.Time
+	// Params go with each further device authorization request as well.
+	Params []Param
+	// Confirm makes an approval wait for [Session.Confirm].
+	Confirm bool
 	// Idle and Lifetime bound the session once it is active.
 	Idle, Lifetime time.Duration
 }
@@ -138,8 +140,9 @@ func (t *Table) Create(ctx context.Context, n New) (*Session, Key, error) {
 	key := NewKey()
 	s := t.newSession(key, n.Kind, n.Site, time.Now())
 	snap := &Snapshot{
-		State: Pending, Version: 1, Changed: s.created, Expires: n.Expires, Login: &n.Login,
-		idle: n.Idle, lifetime: n.Lifetime, attempt: true, next: make(chan struct{}),
+		State: Pending, Version: 1, Changed: s.created, Expires: n.Login.Expires, Login: &n.Login, Params: n.Params,
+		confirm: n.Confirm,
+		idle:    n.Idle, lifetime: n.Lifetime, attempt: true, next: make(chan struct{}),
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()

@@ -240,7 +240,7 @@ func TestOtherNodeChanges(t *testing.T) {
 	}{
 		"approved": {func(_ rig, s *Session, _ Key) { _ = s.Activate(ctx, lasting(time.Hour)) }, Active, ""},
 		"denied":   {func(r rig, s *Session, _ Key) { r.end(s, Denied, Declined) }, Denied, Declined},
-		"slower":   {func(_ rig, s *Session, _ Key) { _ = s.Slower(ctx, time.Minute) }, Pending, ""},
+		"slower":   {func(_ rig, s *Session, _ Key) { _ = s.Slower(ctx, deviceCode, time.Minute) }, Pending, ""},
 		"removed":  {func(r rig, _ *Session, key Key) { _ = r.st.Delete(ctx, key.ID().String()) }, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

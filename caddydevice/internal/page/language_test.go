@@ -1,0 +1,227 @@
+// This file tests the languages: that none lacks a sentence, and which of them
+// an answer is in.
+
+package page
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+
+	"golang.org/x/text/feature/plural"
+)
+
+var inBraces = regexp.MustCompile(`\{[a-z]+\}`)
+
+// TestLanguagesAreComplete: each has what English has, and nothing else.
+func TestLanguagesAreComplete(t *testing.T) {
+	for _, l := range languages {
+		t.Run(l.Tag(), func(t *testing.T) {
+			wantSentences(t, "words", l.words.Words, english.words.Words)
+			if got, want := slices.Sorted(maps.Keys(l.words.Messages)), slices.Sorted(maps.Keys(english.words.Messages)); !slices.Equal(got, want) {
+				t.Errorf("messages are of %v, want %v", got, want)
+			}
+			for status, details := range english.words.Messages {
+				if got, want := slices.Sorted(maps.Keys(l.words.Messages[status])), slices.Sorted(maps.Keys(details)); !slices.Equal(got, want) {
+					t.Errorf("%s: details are %v, want %v", status, got, want)
+				}
+				for detail, m := range details {
+					own := l.words.Messages[status][detail]
+					name := string(status) + " " + detail
+					wantSentences(t, name,
+						map[string]string{"title": own.Title, "text": own.Text, "next": own.Next},
+						map[string]string{"title": m.Title, "text": m.Text, "next": m.Next})
+				}
+			}
+			for name, forms := range map[string]map[string]string{"minutes": l.words.Minutes, "seconds": l.words.Seconds} {
+				if got, want := slices.Sorted(maps.Keys(forms)), categoriesOf(l); !slices.Equal(got, want) {
+					t.Errorf("%s have the forms %v, want %v", name, got, want)
+				}
+				for category, form := range forms {
+					if strings.Count(form, "{n}") != 1 {
+						t.Errorf("%s, %s: %q", name, category, form)
+					}
+				}
+			}
+			if rtl := l.Direction() == "rtl"; rtl != (l.Tag() == "ar") || (!rtl && l.Direction() != "ltr") || l.words.Language == "" {
+				t.Errorf("%q is written %s", l.words.Language, l.Direction())
+			}
+		})
+	}
+}
+
+// wantSentences compares one language's sentences with English's, by name.
+func wantSentences(t *testing.T, where string, got, want map[string]string) {
+	t.Helper()
+	if have, need := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)); !slices.Equal(have, need) {
+		t.Errorf("%s: has %v, want %v", where, have, need)
+	}
+	for name, text := range got {
+		switch {
+		case (text == "") != (want[name] == ""):
+			t.Errorf("%s %s: %q for %q", where, name, text, want[name])
+		case strings.TrimSpace(text) != text || strings.ContainsAny(text, "<>&") || strings.Contains(text, "  "):
+			t.Errorf("%s %s: %q is not clean", where, name, text)
+		case strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
+			t.Errorf("%s %s: %q holds what does not print as itself", where, name, text)
+		}
+		have, need := inBraces.FindAllString(text, -1), inBraces.FindAllString(want[name], -1)
+		if slices.Sort(have); !slices.Equal(have, slices.Sorted(slices.Values(need))) {
+			t.Errorf("%s %s: %q has %v, want %v", where, name, text, have, need)
+		}
+	}
+}
+
+// categoriesOf are the plural categories that numbers have in a language.
+func categoriesOf(l *Language) []string {
+	seen := map[string]bool{"other": true}
+	for n := range 1_000_001 {
+		if n > 1000 && n < 1_000_000 {
+			continue
+		}
+		seen[categories[plural.Cardinal.MatchPlural(l.tag, n, 0, 0, 0, 0)]] = true
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+func TestChoose(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		wanted []string
+		accept []string
+		want   string
+	}{
+		{"nothing asked", nil, nil, "en"},
+		{"empty", nil, []string{""}, "en"},
+		{"English", nil, []string{"en-US,en;q=0.5"}, "en"},
+		{"Austria", nil, []string{"de-AT"}, "de"},
+		{"by weight", nil, []string{"fr-CA;q=0.3, pt-BR;q=0.8, en;q=0.1"}, "pt"},
+		{"two fields", nil, []string{"tlh", "es-MX"}, "es"},
+		{"China", nil, []string{"zh-CN,zh;q=0.9"}, "zh-Hans"},
+		{"Taiwan reads the other script, and rather that than English", nil, []string{"zh-TW"}, "zh-Hans"},
+		{"Egypt", nil, []string{"ar-EG"}, "ar"},
+		{"Japan", nil, []string{"ja-JP"}, "ja"},
+		{"one that there is not", nil, []string{"tlh"}, "en"},
+		{"anything", nil, []string{"*"}, "en"},
+		{"garbage", nil, []string{"\x00;;q=,,-"}, "en"},
+		{"too long", nil, []string{strings.Repeat("de,", 5000)}, "en"},
+		{"one that is not offered", []string{"de", "en"}, []string{"fr"}, "de"},
+		{"the second of those offered", []string{"de", "en"}, []string{"en-GB"}, "en"},
+		{"only one", []string{"ja"}, []string{"en"}, "ja"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			ls, err := NewLanguages(row.wanted...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := ls.Choose(row.accept).Tag(); got != row.want {
+				t.Errorf("%s, want %s", got, row.want)
+			}
+		})
+	}
+	if _, err := NewLanguages("en", "tlh"); err == nil || !strings.Contains(err.Error(), "zh-Hans") {
+		t.Errorf("an unknown one: %v", err)
+	}
+}
+
+func TestPlurals(t *testing.T) {
+	for _, row := range []struct {
+		tag  string
+		n    int
+		want string
+	}{
+		{"en", 0, "0 minutes"}, {"en", 1, "1 minute"}, {"en", 8, "8 minutes"}, {"fr", 0, "0 minute"}, {"fr", 2, "2 minutes"},
+		{"ar", 3, "3 دقائق"}, {"ar", 11, "11 دقيقة"}, {"ja", 5, "5 分"},
+	} {
+		if got := find(row.tag).minutes(row.n); got != row.want {
+			t.Errorf("%s: %q, want %q", row.tag, got, row.want)
+		}
+	}
+}
+
+// TestTextInEachLanguage: what is to be read first, up to the QR code, fits a
+// screen of 80 by 24, and what is to be copied is alone on its line.
+func TestTextInEachLanguage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, l := range languages {
+			a := pending()
+			a.Before, a.BeforeDetail = Ended, "token_expired"
+			a.Language, a.Detail, a.Login.Body = l, "away", true
+			a.Login.VerificationURI = "https://login.example.com/realms/workshop/device"
+			a.Login.Command = "curl -X 'POST' -H 'Authorization: Bearer dvc_" + strings.Repeat("x", 43) + "' 'https://api.example.com/reports/2026/11?format=csv'"
+			text := string(a.text())
+			golden(t, "pending_"+l.Tag()+".txt", []byte(text))
+			above, _, found := strings.Cut(text, blackOnWhite)
+			if !found {
+				t.Fatal("no QR code")
+			}
+			rows := 0
+			for line := range strings.Lines(above) {
+				line = strings.TrimSuffix(line, "\n")
+				wide := columnsOf(line)
+				rows += max(1, (wide+columns-1)/columns)
+				if wide > columns && line != a.Login.Command {
+					t.Errorf("%s: %d columns: %s", l.Tag(), wide, line)
+				}
+			}
+			if rows > 24+2 { // an earlier sign-in and a provider that is away are told first
+				t.Errorf("%s: %d rows", l.Tag(), rows)
+			}
+			for _, alone := range []string{a.Login.VerificationURI, a.Login.UserCode, a.Login.Command} {
+				if !strings.Contains(text, "\n\n"+alone+"\n\n") {
+					t.Errorf("%s: %q is not alone", l.Tag(), alone)
+				}
+			}
+		}
+	})
+}
+
+func TestUsualTextFitsAScreen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, l := range languages {
+			a := pending()
+			a.Language = l
+			above, _, _ := strings.Cut(string(a.text()), blackOnWhite)
+			rows := 0
+			for line := range strings.Lines(above) {
+				rows += max(1, (columnsOf(strings.TrimSuffix(line, "\n"))+columns-1)/columns)
+			}
+			if rows > 24 {
+				t.Errorf("%s: %d rows:\n%s", l.Tag(), rows, above)
+			}
+		}
+	})
+}
+
+func TestWrap(t *testing.T) {
+	word := strings.Repeat("x", 90)
+	for text, want := range map[string]string{
+		"":                            "",
+		"short":                       "short",
+		strings.Repeat("abcd ", 20):   strings.TrimSpace(strings.Repeat("abcd ", 16)) + "\n" + strings.TrimSpace(strings.Repeat("abcd ", 4)),
+		"a " + word + " b":            "a\n" + word + "\nb",
+		strings.Repeat("字", 50):       strings.Repeat("字", 39) + "\n" + strings.Repeat("字", 11),
+		strings.Repeat("字", 39) + "。": strings.Repeat("字", 38) + "\n字。",
+	} {
+		if got := wrap(text); got != want {
+			t.Errorf("%q becomes\n%s\nwant\n%s", text, got, want)
+		}
+	}
+}
+
+// TestConfirmText: who approved, and the line that confirms it.
+func TestConfirmText(t *testing.T) {
+	a := &Answer{Status: Approved, Site: "api.example.com", User: &User{Name: "alice", Until: time.Now()}, Command: "curl -X 'POST' 'https://api.example.com/.device/confirm'"}
+	if got, want := string(a.text()), "alice has approved this sign-in. Is that you?\n\nIf that is you, this confirms it:\n\n"+a.Command+"\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	a.Command = ""
+	if got := string(a.text()); strings.Contains(got, "confirms it") {
+		t.Errorf("without a line: %q", got)
+	}
+}
