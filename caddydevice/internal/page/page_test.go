@@ -241,3 +241,11 @@ func TestProgressLine(t *testing.T) {
 		}
 	})
 }
+
+// TestApprovedJSON: who approved has no times yet.
+func TestApprovedJSON(t *testing.T) {
+	got, err := (&Answer{Status: Approved, User: &User{Name: "alice"}}).json()
+	if err != nil || !bytes.Contains(got, []byte(`"user":"alice"`)) || bytes.Contains(got, []byte("until")) || bytes.Contains(got, []byte("since")) {
+		t.Errorf("%v: %s", err, got)
+	}
+}
