@@ -225,8 +225,12 @@ func TestClaim(t *testing.T) {
 		t.Errorf("the page does not load itself again: %s", g.body)
 	}
 	resp = g.do(request{target: "/.device/login?to=/hello&again=3", header: g.cookieOf(browserHeaders, old)})
-	if resp.StatusCode != http.StatusUnauthorized || strings.Contains(g.body, "again=") {
-		t.Errorf("a page that was loaded three times goes on: %d %s", resp.StatusCode, g.body)
+	if resp.StatusCode != http.StatusUnauthorized || g.starts() != before || !strings.Contains(g.body, `content="60;url=/.device/login?again=4`) {
+		t.Errorf("a page that was loaded three times: %d, %d starts, %s", resp.StatusCode, g.starts()-before, g.body)
+	}
+	resp = g.do(request{target: "/.device/login?to=/hello&again=4", header: g.cookieOf(browserHeaders, old)})
+	if resp.StatusCode != http.StatusOK || g.starts() != before+1 || g.setCookie(resp) == "" {
+		t.Errorf("and a while later: %d, %d starts, %s", resp.StatusCode, g.starts()-before, g.body)
 	}
 }
 
