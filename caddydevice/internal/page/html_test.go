@@ -53,7 +53,7 @@ var kinds = map[string]func() *Answer{
 	},
 	"approved": func() *Answer {
 		a := about(Approved)
-		a.User, a.Reload, a.ReloadAfter = &User{Name: "alice"}, "/.device/login?again=1&to=%2Fx", 10*time.Second
+		a.User = &User{Name: "alice"}
 		return a
 	},
 	"welcome": func() *Answer {
@@ -139,7 +139,7 @@ func TestPagesWithoutScript(t *testing.T) {
 		forms         []string
 	}{
 		{"pending", "10;url=/.device/login?again=1&amp;to=%2Fx", []string{`action="/.device/login">` + to}},
-		{"approved", "10;url=/.device/login?again=1&amp;to=%2Fx", []string{`action="/.device/confirm">` + to, `action="/.device/logout">` + to}},
+		{"approved", "", []string{`action="/.device/confirm">` + to, `action="/.device/logout">` + to}},
 		{"welcome", "4;url=/x?a=b", []string{`action="/.device/logout">` + to}},
 		{"expired", "", []string{`action="/.device/login">` + to}},
 		{"denied", "", []string{`action="/.device/login">` + to}},

@@ -17,6 +17,9 @@
 
   function given(name) { return main.getAttribute("data-" + name) || ""; }
 
+  // here is where this page, or what has become of it, can be had anew.
+  function here() { return given("reload-url") || location.href; }
+
   function each(selector, f) {
     var all = main.querySelectorAll(selector);
     for (var i = 0; i < all.length; i++) f(all[i]);
@@ -151,7 +154,7 @@
   function hear(data) {
     if (!data) return false;
     if (leads(data.status)) {
-      go(given("reload-url"));
+      go(here());
     } else if (data.status !== given("status") || (data.user_code || "") !== given("code") || (data.reason || "") !== given("reason")) {
       renew();
     } else {
@@ -166,11 +169,11 @@
   // renew fetches the page and takes over what it shows, without a flash.
   function renew() {
     stop();
-    ask("GET", given("reload-url"), "text/html", 10, function (code, text) {
+    ask("GET", here(), "text/html", 10, function (code, text) {
       if (!answers(code) || code === 429 || code >= 500) return trouble(renew);
       var page = parseHTML(text);
       var next = page && page.querySelector("main");
-      if (!next || leads(next.getAttribute("data-status"))) return location.replace(given("reload-url"));
+      if (!next || leads(next.getAttribute("data-status"))) return location.replace(here());
       swap(document.importNode(next, true), page.title);
     });
   }
@@ -222,7 +225,7 @@
     if (due !== null && now >= due) {
       due = null;
       if (given("live")) renew();
-      else go(given("reload-url"));
+      else go(here());
     }
   }
 
