@@ -112,6 +112,11 @@ func (c *PageConfig) provision() (pages, error) {
 	case *c.Renew < 0 || *c.Renew > mostRenewals:
 		return pages{}, fmt.Errorf("page renew %d: must be a number between 0 and %d", *c.Renew, mostRenewals)
 	}
+	for _, color := range []struct{ key, value string }{{"background", c.Colors.Background}, {"text", c.Colors.Text}, {"accent", c.Colors.Accent}} {
+		if color.value != "" && !page.IsColor(color.value) {
+			return pages{}, fmt.Errorf("page colors %s %q is not a colour: write it like #d5d9e0", color.key, color.value)
+		}
+	}
 	brand, err := page.NewBrand(page.BrandConfig{
 		Title: c.Title, LogoFile: c.Logo, TemplateFile: c.Template, Theme: c.Theme, Languages: c.Languages,
 		Background: c.Colors.Background, Text: c.Colors.Text, Accent: c.Colors.Accent,
