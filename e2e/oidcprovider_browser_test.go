@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddydevice/device-auth/e2e/internal/browser"
 )
@@ -160,8 +161,11 @@ func (s *stage) oldKeyOpensNothing(t *testing.T, old, asked string, b way) {
 			t.Error("the old key got a cookie or a new sign-in")
 		}
 		if late.page.HTML.Refresh == nil {
-			if again != 3 {
-				t.Errorf("the page loaded itself %d times, want 3", again)
+			t.Fatalf("the page loaded itself %d times, want 3", again)
+		}
+		if again == 3 { // and a minute later it begins anew
+			if late.page.HTML.Refresh.After != time.Minute {
+				t.Errorf("the fourth time is after %v", late.page.HTML.Refresh.After)
 			}
 			break
 		}

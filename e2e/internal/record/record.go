@@ -23,6 +23,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddydevice/device-auth/e2e/internal/ports"
 )
 
 // maxBody bounds what is read of one request or answer.
@@ -69,7 +71,8 @@ type Recorder struct {
 // provider that is out of reach.
 func Start(t testing.TB) *Recorder {
 	t.Helper()
-	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	// a port that it gets again after it has refused connections
+	plain, err := net.Listen("tcp", "127.0.0.1:"+ports.Free(t))
 	if err != nil {
 		t.Fatal(err)
 	}
