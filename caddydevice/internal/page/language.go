@@ -119,15 +119,24 @@ const maxAcceptLanguage = 500
 // (RFC 9110 §12.5.4).
 func (ls *Languages) Choose(accept []string) *Language {
 	field := strings.Join(accept, ",")
-	if field == "" || len(field) > maxAcceptLanguage {
+	if len(field) > maxAcceptLanguage {
 		return ls.all[0]
 	}
-	asked, _, err := language.ParseAcceptLanguage(field)
-	if err != nil {
-		return ls.all[0]
-	}
-	_, i, _ := ls.matcher.Match(asked...)
+	_, i, _ := ls.matcher.Match(asked(field)...)
 	return ls.all[i]
+}
+
+// asked are the tags of a field, the best first. The parser gives up on a list
+// with a tag that it does not know, so such ones are taken out before.
+func asked(field string) []language.Tag {
+	var known []string
+	for entry := range strings.SplitSeq(field, ",") {
+		if _, _, err := language.ParseAcceptLanguage(entry); err == nil {
+			known = append(known, entry)
+		}
+	}
+	tags, _, _ := language.ParseAcceptLanguage(strings.Join(known, ","))
+	return tags
 }
 
 // Tag names the language, as an HTML page does (BCP 47).

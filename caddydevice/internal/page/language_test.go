@@ -7,11 +7,13 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/feature/plural"
 )
@@ -70,11 +72,60 @@ func wantSentences(t *testing.T, where string, got, want map[string]string) {
 		case strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
 			t.Errorf("%s %s: %q holds what does not print as itself", where, name, text)
 		}
+		if end := endOf(want[name]); end != "" && end != endOf(text) {
+			t.Errorf("%s %s: %q does not end as %q does", where, name, text, want[name])
+		}
 		have, need := inBraces.FindAllString(text, -1), inBraces.FindAllString(want[name], -1)
 		if slices.Sort(have); !slices.Equal(have, slices.Sorted(slices.Values(need))) {
 			t.Errorf("%s %s: %q has %v, want %v", where, name, text, have, need)
 		}
 	}
+}
+
+// endOf is the mark that ends a sentence, as English has it: "" where there is
+// none.
+func endOf(text string) string {
+	for mark, all := range map[string]string{".": ".。", "?": "?？؟", ":": ":："} {
+		if last, _ := utf8.DecodeLastRuneInString(text); strings.ContainsRune(all, last) {
+			return mark
+		}
+	}
+	return ""
+}
+
+// TestLanguageFilesAreAlike: each file has its lines where English has them, so
+// that two can be read side by side. Only the plurals differ.
+func TestLanguageFilesAreAlike(t *testing.T) {
+	want := layoutOf(t, english)
+	for _, l := range languages {
+		if got := layoutOf(t, l); !slices.Equal(got, want) {
+			i := 0
+			for i < min(len(got), len(want))-1 && got[i] == want[i] {
+				i++
+			}
+			t.Errorf("%s: %q, want %q", l.Tag(), got[i], want[i])
+		}
+	}
+}
+
+var (
+	lineOfValue = regexp.MustCompile(`^(\t*"[^"]*": )"[^"\\]*"(,?)$`)
+	lineOfForm  = regexp.MustCompile(`^\t\t"(zero|one|two|few|many|other)": `)
+)
+
+// layoutOf are the lines of a language's file without what is translated.
+func layoutOf(t *testing.T, l *Language) (layout []string) {
+	t.Helper()
+	raw, err := files.ReadFile("languages/" + l.Tag() + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.SplitSeq(string(raw), "\n") {
+		if !lineOfForm.MatchString(line) {
+			layout = append(layout, lineOfValue.ReplaceAllString(line, `$1""$2`))
+		}
+	}
+	return layout
 }
 
 // categoriesOf are the plural categories that numbers have in a language.
@@ -101,6 +152,13 @@ func TestChoose(t *testing.T) {
 		{"English", nil, []string{"en-US,en;q=0.5"}, "en"},
 		{"Austria", nil, []string{"de-AT"}, "de"},
 		{"by weight", nil, []string{"fr-CA;q=0.3, pt-BR;q=0.8, en;q=0.1"}, "pt"},
+		{"only with a weight", nil, []string{"fr-CA;q=0.8"}, "fr"},
+		{"one that is refused", nil, []string{"de;q=0, fr;q=0.1"}, "fr"},
+		{"beside one that nobody knows", nil, []string{"xx-YY, de"}, "de"},
+		{"beside a weight that is none", nil, []string{"fr;q=high, de;q=0.2"}, "de"},
+		{"Swiss German reads German", nil, []string{"gsw-CH"}, "de"},
+		{"Portugal", nil, []string{"pt-PT"}, "pt"},
+		{"the case of letters", nil, []string{"ZH-hans-cn"}, "zh-Hans"},
 		{"two fields", nil, []string{"tlh", "es-MX"}, "es"},
 		{"China", nil, []string{"zh-CN,zh;q=0.9"}, "zh-Hans"},
 		{"Taiwan reads the other script, and rather that than English", nil, []string{"zh-TW"}, "zh-Hans"},
@@ -110,6 +168,7 @@ func TestChoose(t *testing.T) {
 		{"anything", nil, []string{"*"}, "en"},
 		{"garbage", nil, []string{"\x00;;q=,,-"}, "en"},
 		{"too long", nil, []string{strings.Repeat("de,", 5000)}, "en"},
+		{"too long in all", nil, slices.Repeat([]string{"de"}, 5000), "en"},
 		{"one that is not offered", []string{"de", "en"}, []string{"fr"}, "de"},
 		{"the second of those offered", []string{"de", "en"}, []string{"en-GB"}, "en"},
 		{"only one", []string{"ja"}, []string{"en"}, "ja"},
@@ -172,9 +231,50 @@ func TestTextInEachLanguage(t *testing.T) {
 			if rows > 24+2 { // an earlier sign-in and a provider that is away are told first
 				t.Errorf("%s: %d rows", l.Tag(), rows)
 			}
+			wantPlain(t, l, above)
 			for _, alone := range []string{a.Login.VerificationURI, a.Login.UserCode, a.Login.Command} {
 				if !strings.Contains(text, "\n\n"+alone+"\n\n") {
 					t.Errorf("%s: %q is not alone", l.Tag(), alone)
+				}
+			}
+		}
+	})
+}
+
+// wantPlain: printable characters and line breaks are all that a text is made
+// of. That leaves out what turns the direction of writing.
+func wantPlain(t *testing.T, l *Language, text string) {
+	t.Helper()
+	for _, r := range text {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%s: %q in %q", l.Tag(), r, text)
+		}
+	}
+}
+
+// TestStreamInEachLanguage: a line of a text that stays open is one whole line,
+// whatever its number and language.
+func TestStreamInEachLanguage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, l := range languages {
+			for _, n := range []int{0, 1, 2, 3, 11, 100} {
+				for _, away := range []bool{false, true} {
+					line := l.ProgressLine(time.Now().Add(time.Duration(n)*time.Minute), away)
+					wantPlain(t, l, line)
+					if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") || !strings.Contains(line, strconv.Itoa(n)+" ") || columnsOf(line)-1 > 2*columns {
+						t.Errorf("%s: %q", l.Tag(), line)
+					}
+				}
+			}
+			for status, details := range l.words.Messages {
+				for detail := range details {
+					text := string((&Answer{Status: status, Detail: detail, Language: l}).text())
+					wantPlain(t, l, text)
+					for line := range strings.Lines(text) {
+						if wide := columnsOf(strings.TrimSuffix(line, "\n")); wide > columns {
+							t.Errorf("%s: %d columns: %s", l.Tag(), wide, line)
+						}
+					}
 				}
 			}
 		}
