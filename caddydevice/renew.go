@@ -65,15 +65,15 @@ func (h *Handler) renew(r *http.Request, s *session.Session, snap *session.Snaps
 	if h.engine.restLeft() > 0 {
 		return errResting
 	}
-	if _, ok := take(h.app.starts); !ok {
-		h.reached(r, allLimit)
-		return errLimited
-	}
-	end, ok, err := h.engine.table.BeginRenewal(r.Context(), s, snap, h.engine.keeper.Holder())
+	end, ok, err := h.engine.table.BeginRenewal(r.Context(), s, snap)
 	if err != nil || !ok {
 		return err
 	}
 	defer end()
+	if _, ok := take(h.app.starts); !ok {
+		h.reached(r, allLimit)
+		return errLimited
+	}
 	params := make([]idp.Param, 0, len(snap.Params))
 	for _, p := range snap.Params {
 		params = append(params, idp.Param(p))

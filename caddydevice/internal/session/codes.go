@@ -5,6 +5,7 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
 	"slices"
 	"time"
 
@@ -45,11 +46,12 @@ func (snap *Snapshot) RenewAt() time.Time {
 
 // BeginRenewal makes sure that nobody else, on any node, is about to renew the
 // code of this snapshot. ok is false where somebody is, or has done it. end lets
-// others.
-func (t *Table) BeginRenewal(ctx context.Context, s *Session, snap *Snapshot, holder string) (end func(), ok bool, err error) {
+// others. The lease is the caller's alone: two requests of one node must not
+// share it.
+func (t *Table) BeginRenewal(ctx context.Context, s *Session, snap *Snapshot) (end func(), ok bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	name := "renew/" + s.id.String()
+	name, holder := "renew/"+s.id.String(), rand.Text()
 	if ok, err = t.store.Lease(ctx, name, holder, renewalLease); err != nil || !ok {
 		return nil, false, err
 	}

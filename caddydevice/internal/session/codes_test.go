@@ -141,20 +141,23 @@ func TestBeginRenewal(t *testing.T) {
 		other := r.node()
 		theirs := other.lookup(key)
 		snap := s.Now()
-		end, ok, err := r.Table.BeginRenewal(context.Background(), s, snap, "one")
+		end, ok, err := r.Table.BeginRenewal(context.Background(), s, snap)
 		if err != nil || !ok {
 			t.Fatal(ok, err)
 		}
-		if _, ok, err := other.Table.BeginRenewal(context.Background(), theirs, theirs.Now(), "two"); ok || err != nil {
+		if _, ok, err := other.Table.BeginRenewal(context.Background(), theirs, theirs.Now()); ok || err != nil {
 			t.Errorf("two at a time: %t, %v", ok, err)
+		}
+		if _, ok, err := r.Table.BeginRenewal(context.Background(), s, snap); ok || err != nil {
+			t.Errorf("two at a time of one node: %t, %v", ok, err)
 		}
 		r.nextCode(s, nextLogin(1, 10*time.Minute))
 		end()
-		if _, ok, err := other.Table.BeginRenewal(context.Background(), theirs, theirs.Now(), "two"); ok || err != nil {
+		if _, ok, err := other.Table.BeginRenewal(context.Background(), theirs, theirs.Now()); ok || err != nil {
 			t.Errorf("of a code that was renewed: %t, %v", ok, err)
 		}
 		theirs = other.lookup(key)
-		if end, ok, err = other.Table.BeginRenewal(context.Background(), theirs, theirs.Now(), "two"); !ok || err != nil {
+		if end, ok, err = other.Table.BeginRenewal(context.Background(), theirs, theirs.Now()); !ok || err != nil {
 			t.Fatalf("the next one: %t, %v", ok, err)
 		}
 		end()
