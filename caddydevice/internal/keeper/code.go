@@ -75,10 +75,18 @@ func (f *flow) follow(snap *session.Snapshot) {
 		}
 		c := known[login.DeviceCode]
 		if c == nil {
-			c = &code{pace: pace{last: login.Issued}}
+			c = &code{pace: pace{last: login.Issued}, at: login.Issued.Add(login.Interval + margin)}
 		}
 		c.login = login
 		f.codes = append(f.codes, c)
+	}
+}
+
+// begin makes the first poll of each code from here on come one interval after
+// now: somebody else may have polled until this moment.
+func (f *flow) begin(now time.Time) {
+	for _, c := range f.codes {
+		c.last = now
 	}
 }
 

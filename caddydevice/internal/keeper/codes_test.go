@@ -155,8 +155,8 @@ func TestCodesChangeHands(t *testing.T) {
 		r := newNode(t, idptest.New(issuer), st)
 		s, key := r.watched(5*time.Second, 10*time.Minute)
 		other := newNode(t, r.idp, st)
-		time.Sleep(time.Minute)
-		theirs := other.lookup(key)
+		time.Sleep(time.Minute + 4*time.Second)
+		theirs, issued := other.lookup(key), time.Now()
 		if err := theirs.NextCode(context.Background(), session.Login{
 			DeviceCode: nextCode, UserCode: "B", VerificationURI: issuer + "/activate", Interval: 5 * time.Second,
 			Issued: time.Now(), Expires: time.Now().Add(10 * time.Minute),
@@ -166,6 +166,9 @@ func TestCodesChangeHands(t *testing.T) {
 		time.Sleep(time.Minute)
 		if n := len(r.pollsOf(nextCode)); n < 5 {
 			t.Errorf("another node's code was polled %d times", n)
+		}
+		if first := r.pollsOf(nextCode)[0].Start.Sub(issued); first < 5500*ms {
+			t.Errorf("another node's code was first polled after %v", first)
 		}
 		r.stop()
 		other.Seen(other.lookup(key), nil)

@@ -158,7 +158,8 @@ func (k *Keeper) poll(f *flow, c *code) bool {
 }
 
 // lead makes sure that no other node polls for this sign-in until well after
-// this poll. Without that certainty there is no poll.
+// this poll. Without that certainty there is no poll; nor at once when there is
+// again: the other node may have polled a moment before it gave the lease back.
 func (k *Keeper) lead(f *flow) bool {
 	ctx, cancel := context.WithTimeout(k.calls, 5*time.Second)
 	defer cancel()
@@ -166,8 +167,12 @@ func (k *Keeper) lead(f *flow) bool {
 	if err != nil || !ok {
 		return f.again(err)
 	}
+	if f.trouble.failures == 0 {
+		return true
+	}
 	f.trouble.failures = 0
-	return true
+	f.begin(time.Now())
+	return false
 }
 
 // heed acts on a poll's answer.

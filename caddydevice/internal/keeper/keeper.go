@@ -171,9 +171,7 @@ func (k *Keeper) Add(s *session.Session, accept Accept) {
 	f := &flow{session: s, accept: accept, over: map[secret.String]bool{}}
 	f.keeper, f.job = k, job{index: -1, task: f}
 	f.follow(snap)
-	for _, c := range f.codes {
-		c.last = now // somebody else may have polled until this moment
-	}
+	f.begin(now)
 	k.flows[s.ID()] = f
 	k.pending.Add(1)
 	k.polls.put(&f.job, f.next(now))
@@ -188,9 +186,6 @@ func (k *Keeper) Renewed(s *session.Session) {
 		k.polls.put(&f.job, f.next(time.Now()))
 	}
 }
-
-// Holder is this keeper's name in leases.
-func (k *Keeper) Holder() string { return k.holder }
 
 // Seen tells that the session's client made a request: a sign-in that nobody
 // keeps is taken up, and one whose polls were widened goes back to its

@@ -296,3 +296,32 @@ func TestAdoption(t *testing.T) {
 		}
 	})
 }
+
+// TestHandOver: whenever a node ends that two have heard of a sign-in from, the
+// other goes on no sooner than the interval allows.
+func TestHandOver(t *testing.T) {
+	for at := 5600 * ms; at < 40*time.Second; at += 300 * ms {
+		synctest.Test(t, func(t *testing.T) {
+			a := newRig(t, nil)
+			_, key := a.watched(5*time.Second, time.Hour)
+			b := newNode(t, a.idp, a.st)
+			if _, ok := b.lookup(key).Watch(1); !ok {
+				t.Fatal("cannot watch")
+			}
+			b.Seen(b.lookup(key), nil)
+			time.Sleep(at)
+			before := a.polls()
+			a.stop()
+			time.Sleep(2 * time.Minute)
+			for _, gap := range a.gaps() {
+				if gap < 5*time.Second {
+					t.Errorf("a node ended after %v: gaps %v", at, a.gaps())
+					break
+				}
+			}
+			if a.polls() == before {
+				t.Errorf("a node ended after %v: nobody went on", at)
+			}
+		})
+	}
+}
