@@ -56,14 +56,17 @@ func (h *Handler) notConfirmed(w http.ResponseWriter, r *http.Request, s *sessio
 	return h.outcome(w, r, s, key)
 }
 
-// confirmation is the answer of a sign-in that waits to be confirmed.
-func (h *Handler) confirmation(r *http.Request, snap *session.Snapshot, key session.Key) *page.Answer {
-	l := h.linksFor(r)
+// confirmation is the answer of a sign-in that waits to be confirmed. Its page
+// has an address to load what becomes of it: where the person was going would
+// have nothing to offer a page's script.
+func (h *Handler) confirmation(r *http.Request, s *session.Session, snap *session.Snapshot, key session.Key) *page.Answer {
+	l, to := h.linksFor(r), h.destination(r)
 	a := &page.Answer{
-		Status: page.Approved, To: h.destination(r), ConfirmPath: l.path + "/confirm", ConfirmURI: l.origin + l.path + "/confirm",
+		Status: page.Approved, To: to, Reload: l.login(to, 1), ReloadAfter: pageReload,
+		ConfirmPath: l.path + "/confirm", ConfirmURI: l.origin + l.path + "/confirm",
 		User: &page.User{Name: displayName(snap.Identity), Until: snap.Expires},
 	}
-	if key != (session.Key{}) {
+	if key != (session.Key{}) && s.Kind() == session.Terminal { // a browser's key is never printed
 		a.Command = h.confirmCommand(r, l, key)
 	}
 	return a

@@ -43,7 +43,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, s *session.Sess
 	}
 	s = h.await(r, s, waiting{timeout: mostStream, progress: progress})
 	if snap := s.Now(); snap.State == session.Approved && !h.isUnloaded() {
-		if !say("\n" + h.words(r, h.confirmation(r, snap, key))) {
+		if !say("\n" + h.words(r, h.confirmation(r, s, snap, key))) {
 			return nil
 		}
 		s = h.await(r, s, waiting{timeout: mostStream, progress: progress})

@@ -96,7 +96,7 @@ func (h *Handler) becameOf(r *http.Request, s *session.Session, snap *session.Sn
 	case snap.State == session.Pending:
 		return h.instructions(r, s, snap, session.Key{})
 	case snap.State == session.Approved:
-		return h.confirmation(r, snap, key)
+		return h.confirmation(r, s, snap, key)
 	case snap.State == session.Active && !s.Claimable(snap): // else the key opens nothing, not even a name
 		return signedIn(snap)
 	}
@@ -168,6 +168,7 @@ func (h *Handler) await(r *http.Request, s *session.Session, wait waiting) *sess
 			h.renewIfDue(r, s)
 		case <-tick.C:
 			s = h.newest(r, s)
+			s.Use() // a newer object does not know that it is watched
 			if wait.progress != nil && !wait.progress(s) {
 				return s
 			}
