@@ -33,7 +33,12 @@ var tools = []struct {
 		if e.header == "Cookie" {
 			header = "-b " + shellQuote(e.value)
 		}
-		return []string{"curl", optional(e.method, "-X "+shellQuote(e.method)), header, shellQuote(e.url)}
+		// curl would take brackets and braces for a pattern of several addresses
+		glob := ""
+		if strings.ContainsAny(e.url, "[]{}") {
+			glob = "-g"
+		}
+		return []string{"curl", glob, optional(e.method, "-X "+shellQuote(e.method)), header, shellQuote(e.url)}
 	}},
 }
 
