@@ -28,6 +28,7 @@ func TestKeycloak(t *testing.T) {
 		for name, scenario := range map[string]func(*testing.T, *keycloak.Realm){
 			"approve":            keycloakApproves,
 			"kiosk":              keycloakKiosk,
+			"looks":              keycloakLooks,
 			"decline":            keycloakDeclines,
 			"secret by post":     keycloakSecretByPost,
 			"without PKCE":       keycloakWithoutPKCE,
