@@ -246,7 +246,10 @@ func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newBubbleGate(t, nil)
 		key := g.begin(browserHeaders)
-		_, body := g.ask(5*time.Minute, "GET", "/.device/wait", key, eventHeaders, "")
+		resp, body := g.ask(5*time.Minute, "GET", "/.device/wait", key, eventHeaders, "")
+		if got := resp.Header.Get("X-Accel-Buffering"); got != "no" {
+			t.Errorf("a proxy in front may keep it to itself: X-Accel-Buffering %q", got)
+		}
 		if n := strings.Count(body, ":\n\n"); n != 19 && n != 20 || !strings.HasPrefix(body, "retry: 2000\n\n") {
 			t.Errorf("%d heartbeats in 5 minutes: %q", n, body)
 		}

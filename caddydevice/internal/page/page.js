@@ -3,7 +3,7 @@
 // the page only for a server that answers. It is plain ES5, for old players.
 // What it shows stands in data- attributes of main, in the page's language.
 (function () {
-  var GRACE = 5000, DIM = 120000, ALIVE = 10000, MINUTE = 60000, STAY = 10000, BACKOFF = [5, 10, 20, 30];
+  var GRACE = 5000, LATE = 10000, DIM = 120000, ALIVE = 10000, MINUTE = 60000, STAY = 10000, BACKOFF = [5, 10, 20, 30];
   var EVENTS = ["pending", "renewed", "approved", "active", "denied", "expired", "failed", "ended", "superseded"];
   var root = document.documentElement, main = document.querySelector("main");
   var status = line("spoken", "role", "status"), note = line("trouble", "aria-hidden", "true");
@@ -222,6 +222,11 @@
     if (now - seen > DIM) rest(now);
     if (retry && now >= retryAt) return tryAgain();
     if (lost !== null && now - lost > GRACE) return reach(listen);
+    // the connection can be dead without anybody here being told
+    if (given("live") && given("code") && !document.hidden && !retry && now - end > LATE) {
+      end = now;
+      return renew();
+    }
     if (due !== null && now >= due) {
       due = null;
       if (given("live")) renew();

@@ -20,6 +20,7 @@ type Stream struct {
 // has lost it.
 func BeginStream(w http.ResponseWriter, retry time.Duration) (*Stream, error) {
 	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx in front would keep the events to itself
 	SecurityHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
 	s := &Stream{w: w, flush: http.NewResponseController(w).Flush}
