@@ -68,7 +68,7 @@ type AppLimits struct {
 	// Sign-ins under way. Default: 10000.
 	Pending int `json:"pending,omitempty"`
 
-	// New sign-ins. Default: 50 in 1s.
+	// New sign-ins, and codes that pages are renewed by. Default: 50 in 1s.
 	Starts *Rate `json:"starts,omitempty"`
 
 	// Open streams and waits. Default: 5000.

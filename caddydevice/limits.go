@@ -27,8 +27,8 @@ const (
 
 // Limits bound what one client may do.
 type Limits struct {
-	// New sign-ins of one client; an IPv6 client is its /64. Default: 10 in
-	// 1m.
+	// New sign-ins of one client, and codes that its pages are renewed by; an
+	// IPv6 client is its /64. Default: 10 in 1m.
 	Starts *Rate `json:"starts,omitempty"`
 
 	// The longest life of a code, whatever the identity provider says: between

@@ -70,8 +70,8 @@ func (h *Handler) renew(r *http.Request, s *session.Session, snap *session.Snaps
 		return err
 	}
 	defer end()
-	if _, ok := take(h.app.starts); !ok {
-		h.reached(r, allLimit)
+	if which, _, ok := h.takeCode(r); !ok {
+		h.reached(r, which)
 		return errLimited
 	}
 	params := make([]idp.Param, 0, len(snap.Params))

@@ -128,6 +128,22 @@ func (h *Handler) mayStartFrom(r *http.Request) (bool, error) {
 // takeStart counts a start against every limit, or says which is reached.
 // Where ok, the caller takes one off App.begun when it is done.
 func (h *Handler) takeStart(r *http.Request) (which limit, wait time.Duration, ok bool) {
+	if which, wait, ok := h.takeCode(r); !ok {
+		return which, wait, false
+	}
+	h.app.begun.Add(1)
+	// room is made once the identity provider has said yes
+	if h.app.full() && !roomCanBeMade() {
+		h.app.begun.Add(-1)
+		return pendingLimit, time.Minute, false
+	}
+	return "", 0, true
+}
+
+// takeCode counts a device authorization request against the limits on those,
+// or says which is reached. Renewals count like starts: else one client could
+// keep ever more sign-ins alive, until there is no place for another's.
+func (h *Handler) takeCode(r *http.Request) (which limit, wait time.Duration, ok bool) {
 	client, proxy, known := clientOf(r)
 	if known {
 		if wait, ok := h.clients.allow(client, proxy); !ok {
@@ -142,12 +158,6 @@ func (h *Handler) takeStart(r *http.Request) (which limit, wait time.Duration, o
 	}
 	if wait, ok := take(h.app.starts); !ok {
 		return allLimit, wait, false
-	}
-	h.app.begun.Add(1)
-	// room is made once the identity provider has said yes
-	if h.app.full() && !roomCanBeMade() {
-		h.app.begun.Add(-1)
-		return pendingLimit, time.Minute, false
 	}
 	return "", 0, true
 }

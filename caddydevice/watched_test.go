@@ -106,3 +106,20 @@ func TestSlowRenewal(t *testing.T) {
 		}
 	})
 }
+
+// TestRenewalsOfOneClient: a client gets no more codes by renewals than it gets
+// by starts.
+func TestRenewalsOfOneClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newBubbleGate(t, map[string]any{"limits": map[string]any{"starts": map[string]any{"count": 4, "per": 36 * time.Minute}}})
+		for range 4 {
+			key := g.begin(browserHeaders)
+			go g.watch(25*time.Minute, key, "")
+		}
+		time.Sleep(20*time.Minute + 30*time.Second)
+		if n := g.starts(); n < 5 || n > 6 {
+			t.Errorf("%d codes of a client that may have 4, and one more every 9 minutes", n)
+		}
+		time.Sleep(5 * time.Minute)
+	})
+}
