@@ -255,7 +255,7 @@ func (k *Keeper) verify(f *flow) bool {
 	f.result = idp.Approved
 	f.write = func(ctx context.Context) error {
 		err := f.session.Activate(ctx, identityOf(who, tokens))
-		if decided(err) && !keeps(f.session.Now().State) {
+		if decided(err) && !f.session.Admitted() && !keeps(f.session.Now().State) {
 			k.revoke(tokens) // a logout, or the client, was faster
 		}
 		return err

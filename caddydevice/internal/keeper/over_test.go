@@ -183,6 +183,43 @@ func TestClaimedAtOnceIsNotRevoked(t *testing.T) {
 	})
 }
 
+// TestSignedOutAtOnceIsRevokedOnce: a session that is over before the keeper has
+// put its sign-in away is one like any other.
+func TestSignedOutAtOnceIsRevokedOnce(t *testing.T) {
+	for name, end := range map[string]func(*rig, *session.Session) error{
+		"signed out": func(r *rig, s *session.Session) error { return r.tab.SignOut(context.Background(), s) },
+		"logged out": func(r *rig, _ *session.Session) error {
+			return r.st.Mark(context.Background(), store.NewIndex("end", issuer+" gate", string(session.SubjectIndex(issuer, "sub-alice")), string(session.LoggedOut)), time.Hour)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := idptest.New(issuer)
+				p.Poll = func(int, string) idptest.Reply { return p.Tokens(lasting) }
+				st := &flaky{Store: store.NewMemory()}
+				r := newNode(t, p, st)
+				s, _ := r.signIn(5*time.Second, 10*time.Minute)
+				st.onLookingForLogouts(func() {
+					if s.Now().State != session.Active {
+						return
+					}
+					if err := end(r, s); err != nil {
+						t.Error(err)
+					}
+				})
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if got := s.Now().State; got != session.Ended {
+					t.Errorf("session is %s", got)
+				}
+				if got := r.revokedTokens(); len(got) != 2 || got[0] == got[1] {
+					t.Errorf("revoked: %v", got)
+				}
+			})
+		})
+	}
+}
+
 // TestTokensOfNobodyAreRevoked: those of a wrong account, and those that cannot
 // be trusted.
 func TestTokensOfNobodyAreRevoked(t *testing.T) {

@@ -179,6 +179,7 @@ type Session struct {
 	away     atomic.Int64 // the identity provider does not answer the polls: when it is asked next, Unix nanoseconds
 	tried    atomic.Int64 // when a renewal of the code was tried last, Unix nanoseconds
 	missed   atomic.Bool  // a renewal of the code has failed
+	admitted atomic.Bool  // an approval was written down by this object
 	open     openRequests
 
 	change sync.Mutex    // one change at a time; held across the store call
@@ -371,7 +372,7 @@ func (s *Session) admit(ctx context.Context, state State, id *Identity) error {
 	if err := s.endIfOvertaken(ctx, id); err != nil {
 		return err
 	}
-	return s.become(ctx, state, func(snap *Snapshot) error {
+	err := s.become(ctx, state, func(snap *Snapshot) error {
 		snap.Login, snap.Earlier, snap.Params, snap.Renewals, snap.confirm = nil, nil, nil, 0, false
 		snap.Identity = id
 		if state == Approved {
@@ -382,7 +383,15 @@ func (s *Session) admit(ctx context.Context, state State, id *Identity) error {
 		snap.Expires = s.endOf(id, snap.lifetime)
 		return nil
 	})
+	if err == nil {
+		s.admitted.Store(true)
+	}
+	return err
 }
+
+// Admitted reports whether an approval was written down by this object: its
+// tokens are the session's from then on, and [Hooks] hear of their end.
+func (s *Session) Admitted() bool { return s.admitted.Load() }
 
 // endOf is when an active session is over: with its lifetime, and where nobody
 // can refresh its tokens, with those.
