@@ -60,20 +60,17 @@ const mostStream = 24 * time.Hour
 // words is an answer as a text.
 func (h *Handler) words(r *http.Request, a *page.Answer) string { return h.dress(r, a).Words() }
 
-// lastWords end a stream.
+// lastWords end a stream. A browser's key that waits for the claim hears no name.
 func (h *Handler) lastWords(r *http.Request, s *session.Session, key session.Key) string {
 	snap := s.Now()
-	switch {
-	case undecided(snap):
+	if undecided(snap) {
 		return h.pages.brand.Choose(r.Header["Accept-Language"]).ReloadingLine()
-	case snap.State != session.Active:
-		return h.dress(r, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}).OutcomeLine()
 	}
-	a := h.dress(r, signedIn(snap))
-	if s.Kind() != session.Terminal {
-		return a.OutcomeLine()
+	line := h.dress(r, h.becameOf(r, s, snap, key)).OutcomeLine()
+	if snap.State != session.Active || s.Kind() != session.Terminal {
+		return line
 	}
-	return a.OutcomeLine() + "\n" + h.command(r, h.linksFor(r), h.destination(r), key) + "\n"
+	return line + "\n" + h.command(r, h.linksFor(r), h.destination(r), key) + "\n"
 }
 
 // wantsEvents reports whether the client asks for server-sent events.
