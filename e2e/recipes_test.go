@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -154,7 +155,11 @@ type terminal struct {
 	dir  string   // of the blocks
 	fifo *os.File // takes their names
 	out  chan string
-	seen int // codes that were approved
+	// turn is shared by terminals of one gateway, which approve one after the
+	// other: the log counts sign-ins and does not tell whose they are.
+	turn *sync.Mutex
+	// patient: the first code is approved only once the answer says that it waits.
+	patient bool
 }
 
 // loop reads the blocks' names, so that their programs have the terminal for
@@ -162,13 +167,13 @@ type terminal struct {
 const loop = `umask 022; cd && while read -r block <&3; do . "$block"; echo "ended with $?"; done 3<"$FIFO"`
 
 // newTerminal starts the shell in an empty home, behind script(1), which gives
-// it a terminal of its own.
-func (s *stage) newTerminal(t *testing.T) *terminal {
+// it a terminal of its own; env goes before what is set otherwise.
+func (s *stage) newTerminal(t *testing.T, env ...string) *terminal {
 	t.Helper()
 	for _, program := range []string{"script", "curl", "wget", "http"} {
 		needProgram(t, program)
 	}
-	term := &terminal{s: s, home: t.TempDir(), dir: t.TempDir(), out: make(chan string)}
+	term := &terminal{s: s, home: t.TempDir(), dir: t.TempDir(), out: make(chan string), turn: new(sync.Mutex)}
 	term.keepQuiet(t)
 	fifo := filepath.Join(term.dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -176,7 +181,7 @@ func (s *stage) newTerminal(t *testing.T) *terminal {
 	}
 	cmd := exec.CommandContext(s.ctx, "script", "-q", "-e", "-c", loop, os.DevNull)
 	cmd.Dir = term.home
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + term.home, "FIFO=" + fifo, "NO_PROXY=*", "LC_ALL=C.UTF-8", "TERM=xterm", "SHELL=/bin/sh"}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + term.home, "FIFO=" + fifo, "NO_PROXY=*", "LC_ALL=C.UTF-8", "TERM=xterm", "SHELL=/bin/sh"}, env...)
 	typed, err := cmd.StdinPipe() // stays open: nobody types ^D
 	if err != nil {
 		t.Fatal(err)
@@ -242,13 +247,17 @@ func (term *terminal) run(t *testing.T, block string) (printed string, exit int)
 		t.Fatal(err)
 	}
 	var all strings.Builder
-	approved := map[string]bool{}
+	code, approved := "", map[string]bool{}
 	for {
 		select {
 		case line := <-term.out:
 			term.s.canaries.AddText(t, line)
-			if code := anyCode.FindString(line); code != "" && !approved[code] {
-				approved[code] = true
+			if found := anyCode.FindString(line); found != "" {
+				code = found
+			}
+			ready := !term.patient || strings.HasPrefix(line, "waiting, ")
+			if code != "" && ready && !approved[code] {
+				approved[code], term.patient = true, false
 				term.approve(t, code)
 			}
 			if status, ended := strings.CutPrefix(line, "ended with "); ended {
@@ -268,11 +277,12 @@ func (term *terminal) run(t *testing.T, block string) (printed string, exit int)
 // approve lets the person approve, and waits until the gateway knows.
 func (term *terminal) approve(t *testing.T, code string) {
 	t.Helper()
+	term.turn.Lock()
+	defer term.turn.Unlock()
+	ended := func() int { return strings.Count(term.s.gate.LogText(), `"msg":"sign-in ended"`) }
+	before := ended()
 	term.s.approve(t, term.s.code(t, code).complete)
-	term.seen++
-	term.s.await(t, "the gateway to know of the approval", func() bool {
-		return strings.Count(term.s.gate.LogText(), `"msg":"sign-in ended"`) >= term.seen
-	})
+	term.s.await(t, "the gateway to know of the approval", func() bool { return ended() > before })
 }
 
 // wantPrivate fails for each file that somebody else could read.
