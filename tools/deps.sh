@@ -2,7 +2,7 @@
 # Installs what the real parts of the tests need: a C compiler for the race
 # detector; curl, wget, HTTPie and a terminal to run them in; a QR reader, and
 # ImageMagick for photographs of QR codes; Chromium, and axe-core for what it
-# shows; Python for a client that is written in it; Prometheus; and two
+# shows; Python and its requests, git and kubectl, for the examples in a terminal; Prometheus; and two
 # identity providers with what they run on (Node.js; Java and Maven for
 # Keycloak). On Debian and as root it does so itself; elsewhere it prints what
 # is missing. It ends with 0 only when everything is there.
@@ -36,11 +36,20 @@ need zbarimg zbar-tools
 need convert imagemagick
 need chromium chromium # it depends on fontconfig, and that on a font
 need python3 python3
+need git git
+need kubectl kubernetes-client
 need node nodejs
 need npm npm
 need java default-jre-headless
 need mvn maven
 need promtool prometheus
+has_requests() { python3 -c 'import requests' 2>/dev/null; }
+if ! has_requests && [ "$(id -u)" = 0 ] && ! lacks apt-get; then
+	echo "installing python3-requests"
+	[ -n "${updated:-}" ] || apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-requests >/dev/null
+fi
+has_requests || missing="$missing python3-requests"
 if [ -n "$missing" ]; then
 	echo "missing:$missing (Debian's names; install them and run this again)"
 	exit 1
