@@ -2,10 +2,10 @@
 # Installs what the real parts of the tests need: a C compiler for the race
 # detector; curl, wget, HTTPie and a terminal to run them in; a QR reader, and
 # ImageMagick for photographs of QR codes; Chromium, and axe-core for what it
-# shows; Python and its requests, git and kubectl, for the examples in a terminal; Prometheus; and two
-# identity providers with what they run on (Node.js; Java and Maven for
-# Keycloak). On Debian and as root it does so itself; elsewhere it prints what
-# is missing. It ends with 0 only when everything is there.
+# shows; Python and its requests, git and kubectl for the examples in a terminal;
+# Prometheus; and two identity providers with what they run on (Node.js; Java
+# and Maven for Keycloak). On Debian and as root it does so itself; elsewhere it
+# prints what is missing. It ends with 0 only when everything is there.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PATH=$PWD/bin/node/node_modules/node/bin:$PATH
@@ -43,7 +43,8 @@ need npm npm
 need java default-jre-headless
 need mvn maven
 need promtool prometheus
-has_requests() { python3 -c 'import requests' 2>/dev/null; }
+# of Debian's Python, which the test takes
+has_requests() { PATH=/usr/bin:$PATH python3 -c 'import requests' 2>/dev/null; }
 if ! has_requests && [ "$(id -u)" = 0 ] && ! lacks apt-get; then
 	echo "installing python3-requests"
 	[ -n "${updated:-}" ] || apt-get update -qq
