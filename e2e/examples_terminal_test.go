@@ -186,7 +186,7 @@ func (term *terminal) put(t *testing.T, name, text string) {
 
 var (
 	qrRows    = regexp.MustCompile(`(?m)(^` + regexp.QuoteMeta(blackOnWhite) + `.*\n)+`)
-	rewritten = regexp.MustCompile(`(?m)^.*\r(.+)$`)                  // a line that a tool has written over
+	rewritten = regexp.MustCompile(`(?m)^.*\r(.+)$`)                     // a line that a tool has written over
 	partLines = regexp.MustCompile(`(?m)(^Part \d+ of the report.*\n)+`) // of commands side by side
 	progress  = regexp.MustCompile(`(?m)^waiting, .*\n`)
 

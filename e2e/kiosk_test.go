@@ -5,12 +5,10 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddydevice/device-auth/e2e/internal/chrome"
 	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
@@ -226,58 +224,4 @@ func (l *looker) confirms(wall string) {
 	l.shows("active", "welcome after confirming")
 	l.must(l.Click(l.ctx, "#go-on"))
 	l.must(l.WaitURL(l.ctx, func(at string) bool { return at == wall }))
-}
-
-// TestKioskLivingCodes: a watched page gets another code in place, the one
-// before still works; once renewals are used up it takes a touch.
-func TestKioskLivingCodes(t *testing.T) {
-	t.Parallel()
-	const life = 20
-	s := newStage(t, plan{
-		caddyfile: oneSite(deviceAuth("", manyStarts, pageBlock("renew 1"))), expiresIn: life,
-	})
-	t.Run("a slow typist", func(t *testing.T) {
-		t.Parallel()
-		l := s.newLooker(t, screens[0])
-		l.open(s.url + "/wall/slow")
-		first := l.userCode()
-		l.renewed(first)
-		l.look("renewed")
-		if n := len(l.newPages()); n != 1 {
-			t.Errorf("%d pages were loaded to show another code", n)
-		}
-		s.approve(t, s.code(t, first).complete) // within the rest of its life
-		l.shows("active", "welcome")
-	})
-	t.Run("nobody comes", func(t *testing.T) {
-		t.Parallel()
-		l := s.newLooker(t, screens[0])
-		begun := time.Now()
-		l.open(s.url + "/wall/nobody")
-		first := l.userCode()
-		l.renewed(first)
-		second := l.userCode()
-		l.shows("expired", "expired")
-		if took := time.Since(begun); took < life*time.Second*7/4-2*time.Second {
-			t.Errorf("it was over after %v", took)
-		}
-		l.must(l.Click(l.ctx, "h1")) // anywhere
-		l.must(l.Wait(l.ctx, `main[data-status="pending"]`))
-		if third := l.userCode(); third == first || third == second {
-			t.Errorf("a touch brought %s again", third)
-		}
-	})
-}
-
-// renewed waits for another code than that.
-func (l *looker) renewed(code string) {
-	l.t.Helper()
-	l.must(l.Wait(l.ctx, fmt.Sprintf(`main[data-status="pending"]:not([data-code=%q])`, code)))
-}
-
-// newPages are the navigations so far.
-func (l *looker) newPages() []string {
-	var entries []string
-	l.must(l.Call(l.ctx, `() => performance.getEntriesByType("navigation").map(e => e.name)`, nil, &entries))
-	return entries
 }
