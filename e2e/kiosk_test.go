@@ -120,13 +120,24 @@ func (l *looker) look(name string) {
 		l.must(os.WriteFile(filepath.Join(dir, file), shot, 0o600))
 	}
 	if m.QR > 0 {
-		if got, want := chrome.ScanQR(l.t, shot), l.stage.code(l.t, l.userCode()).complete; got != want {
-			l.t.Errorf("%s: the QR code holds %q, want %q", name, got, want)
-		}
+		l.wantQR(shot, name)
 	}
 }
 
-// page is a block of the directive.
+// wantQR reads the code that is in a picture. Nobody has told what the demo's
+// provider answered, so there the code that is shown has to do.
+func (l *looker) wantQR(shot []byte, name string) {
+	l.t.Helper()
+	got, shown := chrome.ScanQR(l.t, shot), l.userCode()
+	l.codes.mu.Lock()
+	known, ok := l.codes.of[shown]
+	l.codes.mu.Unlock()
+	if got != known.complete && (ok || !strings.HasSuffix(got, shown)) {
+		l.t.Errorf("%s: the QR code holds %q, want %q with %s", name, got, known.complete, shown)
+	}
+}
+
+// pageBlock is a block of the directive.
 func pageBlock(lines ...string) string { return "page {\n" + strings.Join(lines, "\n") + "\n}" }
 
 // TestKioskLooks takes each screen through the life of a sign-in.
