@@ -29,14 +29,11 @@ type recipe struct {
 var recipes = []recipe{
 	{name: "curl, a jar signs in", codes: 1},
 	{name: "curl, the jar goes on", asks: []string{"curl"}},
-	{name: "curl, a file of each form", asks: []string{"curl", "curl", "curl"}},
-	{name: "wget, a configuration file", asks: []string{"Wget"}},
+	{name: "curl, a configuration file", asks: []string{"curl"}},
 	{name: "wget, a jar signs in and goes on", codes: 1, asks: []string{"Wget"}},
 	{name: "HTTPie, a session signs in", codes: 1},
-	{name: "HTTPie, the session goes on", asks: []string{"HTTPie", "HTTPie"}},
-	{name: "netrc", asks: []string{"curl", "Wget", "HTTPie"}},
+	{name: "HTTPie, the session goes on", asks: []string{"HTTPie"}},
 	{name: "one command waits", codes: 1, asks: []string{"curl"}},
-	{name: "the key on a command line", asks: []string{"curl", "Wget", "HTTPie"}},
 	{name: "the end"},
 }
 
@@ -158,8 +155,10 @@ type terminal struct {
 	// turn is shared by terminals of one gateway, which approve one after the
 	// other: the log counts sign-ins and does not tell whose they are.
 	turn *sync.Mutex
-	// patient: the first code is approved only once the answer says that it waits.
-	patient bool
+	// approves says which line makes the person approve; unless set, that with
+	// the code.
+	approves func(line string) bool
+	declines bool // the person says no
 }
 
 // loop reads the blocks' names, so that their programs have the terminal for
@@ -255,10 +254,9 @@ func (term *terminal) run(t *testing.T, block string) (printed string, exit int)
 			if found := anyCode.FindString(line); found != "" {
 				code = found
 			}
-			ready := !term.patient || strings.HasPrefix(line, "waiting, ")
-			if code != "" && ready && !approved[code] {
-				approved[code], term.patient = true, false
-				term.approve(t, code)
+			if code != "" && !approved[code] && (term.approves == nil || term.approves(line)) {
+				approved[code], term.approves = true, nil
+				term.answer(t, code)
 			}
 			if status, ended := strings.CutPrefix(line, "ended with "); ended {
 				exit, err := strconv.Atoi(strings.TrimSpace(status))
@@ -274,15 +272,22 @@ func (term *terminal) run(t *testing.T, block string) (printed string, exit int)
 	}
 }
 
-// approve lets the person approve, and waits until the gateway knows.
-func (term *terminal) approve(t *testing.T, code string) {
+// isProgress is a line of an answer that stays open.
+func isProgress(line string) bool { return strings.HasPrefix(line, "waiting, ") }
+
+// answer lets the person approve or decline, and waits until the gateway knows.
+func (term *terminal) answer(t *testing.T, code string) {
 	t.Helper()
 	term.turn.Lock()
 	defer term.turn.Unlock()
 	ended := func() int { return strings.Count(term.s.gate.LogText(), `"msg":"sign-in ended"`) }
 	before := ended()
-	term.s.approve(t, term.s.code(t, code).complete)
-	term.s.await(t, "the gateway to know of the approval", func() bool { return ended() > before })
+	if complete := term.s.code(t, code).complete; term.declines {
+		term.s.deny(t, complete, false)
+	} else {
+		term.s.approve(t, complete)
+	}
+	term.s.await(t, "the gateway to know of the answer", func() bool { return ended() > before })
 }
 
 // wantPrivate fails for each file that somebody else could read.
@@ -306,7 +311,7 @@ func (term *terminal) wantPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"jar", "curlrc", "header", "netrc", "wgetrc", "wget.jar", "api.json", ".netrc", "login"} {
+	for _, name := range []string{"jar", "curlrc", "wget.jar", "api.json", "login", "header"} {
 		if !slices.Contains(files, name) {
 			t.Errorf("%s is not among the files that the README names: %q", name, files)
 		}

@@ -34,6 +34,7 @@ class DeviceAuth(requests.auth.AuthBase):
     def __init__(self, path=STATE / "device-auth" / "requests.json"):
         self.path = pathlib.Path(path)
         self.lock = threading.Lock()
+        self.asked = {}  # how often a person was, by site
         try:
             self.keys = json.loads(self.path.read_text())
         except FileNotFoundError:
@@ -41,22 +42,28 @@ class DeviceAuth(requests.auth.AuthBase):
 
     def __call__(self, request):
         site = origin(request.url)
+        asked = self.asked.get(site, 0)
         if site in self.keys:
             request.headers["Authorization"] = self.bearer(site)
         # asks the gate for JSON, and leaves an upstream its choice
         request.headers["Accept"] = request.headers.get("Accept", "*/*") + ", application/json;q=0.1"
         start = request.body.tell() if hasattr(request.body, "tell") else None
-        request.register_hook("response", lambda answer, **how: self.answered(site, start, answer, how))
+        request.register_hook("response", lambda answer, **how: self.answered(site, asked, start, answer, how))
         return request
 
-    def answered(self, site, start, answer, how):
+    def answered(self, site, asked, start, answer, how):
         """Signs in after a 401 of the gate, and makes the request again."""
         gate = 'realm="device_auth"' in answer.headers.get("WWW-Authenticate", "")
         if answer.status_code != 401 or not gate or origin(answer.url) != site:
             return answer
         with self.lock:
-            if answer.request.headers.get("Authorization") == self.bearer(site):  # else another thread was faster
-                self.sign_in(site, answer.json(), how)
+            if self.asked.get(site, 0) == asked:  # else another thread has, since this one sent its request
+                try:
+                    self.sign_in(site, answer.json(), how)
+                finally:
+                    self.asked[site] = asked + 1
+        if site not in self.keys:
+            return answer
         answer.close()
         again = answer.request.copy()
         again.headers["Authorization"] = self.bearer(site)

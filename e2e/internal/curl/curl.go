@@ -78,6 +78,7 @@ type Stream struct {
 	cancel context.CancelFunc
 	lines  chan string
 	done   chan struct{}
+	cmd    *exec.Cmd
 }
 
 // Open starts curl and returns at once; the program ends with ctx or the test.
@@ -95,6 +96,7 @@ func Open(ctx context.Context, t testing.TB, args ...string) *Stream {
 		cancel()
 		t.Fatalf("running curl: %v", err)
 	}
+	s.cmd = cmd
 	go func() {
 		defer close(s.done)
 		defer cmd.Wait() //nolint:errcheck // the test asks for lines, not for the exit code
@@ -149,6 +151,17 @@ func (s *Stream) Until(ctx context.Context, text string) ([]string, error) {
 			return read, nil
 		}
 	}
+}
+
+// Interrupt is Ctrl-C: it waits until the program has ended by itself.
+func (s *Stream) Interrupt(t testing.TB) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatalf("interrupting curl: %v", err)
+	}
+	for range s.lines { // nobody wants them any more
+	}
+	<-s.done
 }
 
 // Close hangs up and waits for the program.
