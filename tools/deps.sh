@@ -2,7 +2,7 @@
 # Installs what the real parts of the tests need: a C compiler for the race
 # detector; curl, wget, HTTPie and a terminal to run them in; a QR reader, and
 # ImageMagick for photographs of QR codes; Chromium, and axe-core for what it
-# shows; Python and its requests, git and kubectl for the examples in a terminal;
+# shows; Python with requests, git and kubectl for the examples in a terminal;
 # Prometheus; and two identity providers with what they run on (Node.js; Java
 # and Maven for Keycloak). On Debian and as root it does so itself; elsewhere it
 # prints what is missing. It ends with 0 only when everything is there.
@@ -14,17 +14,24 @@ lacks() { ! command -v "$1" >/dev/null 2>&1; }
 
 node_too_old() { [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; }
 
+# has_requests looks for Python where the tests do: Debian's comes first
+has_requests() { PATH=/usr/bin:/bin:$PATH python3 -c 'import requests' 2>/dev/null; }
+
+install() {
+	if [ "$(id -u)" = 0 ] && ! lacks apt-get; then
+		echo "installing $1"
+		[ -n "${updated:-}" ] || apt-get update -qq
+		updated=1
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+	fi
+}
+
 # need <command> <Debian package>: npm comes last, since some builds of nodejs
 # bring it along
 missing=""
 need() {
 	lacks "$1" || return 0
-	if [ "$(id -u)" = 0 ] && ! lacks apt-get; then
-		echo "installing $2"
-		[ -n "${updated:-}" ] || apt-get update -qq
-		updated=1
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
-	fi
+	install "$2"
 	lacks "$1" && missing="$missing $2"
 }
 need gcc build-essential
@@ -33,9 +40,10 @@ need wget wget
 need http httpie
 need script bsdutils
 need zbarimg zbar-tools
-need convert imagemagick
+need mogrify imagemagick # others have a convert, too
 need chromium chromium # it depends on fontconfig, and that on a font
 need python3 python3
+need flock util-linux
 need git git
 need kubectl kubernetes-client
 need node nodejs
@@ -43,13 +51,7 @@ need npm npm
 need java default-jre-headless
 need mvn maven
 need promtool prometheus
-# of Debian's Python, which the test takes
-has_requests() { PATH=/usr/bin:$PATH python3 -c 'import requests' 2>/dev/null; }
-if ! has_requests && [ "$(id -u)" = 0 ] && ! lacks apt-get; then
-	echo "installing python3-requests"
-	[ -n "${updated:-}" ] || apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-requests >/dev/null
-fi
+has_requests || install python3-requests
 has_requests || missing="$missing python3-requests"
 if [ -n "$missing" ]; then
 	echo "missing:$missing (Debian's names; install them and run this again)"
