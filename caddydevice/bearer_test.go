@@ -263,7 +263,7 @@ func TestTokenEndpoints(t *testing.T) {
 		status         int
 		body           string
 	}{
-		{"GET", "/.device/session", 200, "Signed in to api.example.com as carol since 20"},
+		{"GET", "/.device/session", 200, "Signed in to api.example.com as carol. Since 20"},
 		{"GET", "/.device/login?to=/x", 200, "as carol"},
 		{"POST", "/.device/login", 200, "as carol"},
 		{"GET", "/.device/wait", 200, "as carol"},

@@ -43,7 +43,7 @@ func (s *stage) sessionPath(t *testing.T) {
 	text := s.get(t, "/.device/session", "-H", bearer(key))
 	wantStatus(t, text, 200)
 	wantOurs(t, text.Header)
-	if !strings.HasPrefix(text.Body, "Signed in to localhost as alice since ") {
+	if !strings.HasPrefix(text.Body, "Signed in to localhost as alice. Since ") {
 		t.Errorf("%s", text.Body)
 	}
 	if a := s.json(t, 200, "/.device/session", "-H", bearer(key)); a.Status != "active" || a.User != "alice" || a.Subject != "id-of-alice" {

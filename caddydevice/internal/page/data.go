@@ -42,7 +42,8 @@ type Data struct {
 	Title, Text, Next string
 	// Before is why an earlier sign-in is over, where a new one is shown.
 	Before string
-	// Away is what to say while the identity provider does not answer.
+	// Away is what to say while the identity provider does not answer: also when
+	// it is asked again, where that is known.
 	Away string
 
 	// Language is the tag of the page's language (BCP 47), Direction its
@@ -117,24 +118,40 @@ type Data struct {
 	language *Language
 }
 
-// Say returns a sentence in the page's language, with what it is about filled
+// Say returns sentences in the page's language, with what they are about filled
 // in. The names are those of "words" in languages/en.json; another is an error.
-func (d *Data) Say(key string) (string, error) {
-	if _, err := d.Pattern(key); err != nil {
-		return "", err
+func (d *Data) Say(keys ...string) (string, error) {
+	said := make([]string, 0, len(keys))
+	for _, key := range keys {
+		if _, err := d.Pattern(key); err != nil {
+			return "", err
+		}
+		said = append(said, d.fill(key))
 	}
-	time, clock := d.Countdown, d.Clock
-	switch key {
-	case "since":
-		time = d.Since
-	case "until":
-		time = d.Until
-	case "try_at":
+	return d.language.sentences(said...), nil
+}
+
+// fill fills in a sentence that is there.
+func (d *Data) fill(key string) string {
+	clock := d.Clock
+	if key == "try_at" {
 		clock = d.NextTry
 	}
-	return d.language.say(key, "site", d.Name, "name", d.User, "minutes", d.Minutes, "clock", clock,
-		"time", time, "seconds", d.inWords(d.After), "code", d.Spelled), nil
+	values := []string{
+		"site", d.Name, "name", d.User, "minutes", d.Minutes, "clock", clock, "time", d.Countdown,
+		"since", d.Since, "until", d.Until, "seconds", d.inWords(d.After), "code", d.Spelled,
+	}
+	if d.Direction == "rtl" {
+		for i := 1; i < len(values); i += 2 {
+			values[i] = isolate(values[i])
+		}
+	}
+	return d.language.say(key, values...)
 }
+
+// isolate keeps a value in one piece in a sentence that runs from right to left
+// (UAX #9 §2.4: FIRST STRONG ISOLATE). A date is turned round without.
+func isolate(value string) string { return "\u2068" + value + "\u2069" }
 
 // Pattern returns a sentence as it stands in the file, with {names}: for the
 // data- attributes from which the script fills in what ticks.

@@ -76,12 +76,15 @@ func (a *Answer) data(nonce string) *Data {
 		d.Before = l.message(a.Before, a.BeforeDetail).Text
 	}
 	if a.Login != nil {
-		d.login(a.Login, a.Detail == "away")
+		d.login(a.Login)
 	}
 	if u := a.User; u != nil {
 		d.User, d.Since, d.Until = u.Name, stamp(u.Since), stamp(u.Until)
 	}
 	d.again(a)
+	if a.Login != nil && a.Detail == "away" {
+		d.Away = d.away()
+	}
 	d.Attributes = d.attributes(a)
 	return d
 }
@@ -95,7 +98,7 @@ func stamp(t time.Time) string {
 }
 
 // login fills in a sign-in under way.
-func (d *Data) login(l *Login, away bool) {
+func (d *Data) login(l *Login) {
 	d.UserCode, d.Spelled, d.CodeSize = l.UserCode, spell(l.UserCode), sizeOf(l.UserCode, codeSizes)
 	d.VerificationURI, d.URISize = l.VerificationURI, sizeOf(l.VerificationURI, uriSizes)
 	d.HasCode, d.QRText = l.VerificationURIComplete != "", l.QRText()
@@ -108,9 +111,16 @@ func (d *Data) login(l *Login, away bool) {
 	d.Renews = l.Renews.After(time.Now())
 	left := secondsTo(l.countsTo())
 	d.Countdown = fmt.Sprintf("%d:%02d", left/60, left%60)
-	if away {
-		d.Away = d.Text + " " + d.Next
+}
+
+// away says that the identity provider does not answer, and when it is asked
+// again, where that is known.
+func (d *Data) away() string {
+	words := []string{d.Text, d.Next}
+	if d.NextTry != "" {
+		words = append(words, d.fill("try_at"))
 	}
+	return d.language.sentences(words...)
 }
 
 // countsTo is when the code that is shown gives way to the next, or ends.
@@ -206,10 +216,9 @@ var announcements = map[Status]string{Pending: "new_code_shown", Approved: "conf
 func (d *Data) announcement() string {
 	key, ok := announcements[d.Status]
 	if !ok || d.Away != "" {
-		return strings.TrimSpace(d.Text + " " + d.Next)
+		return d.language.sentences(d.Text, d.Next)
 	}
-	text, _ := d.Say(key) // it is there: a test says so
-	return text
+	return d.fill(key)
 }
 
 // position is where the page stands on the screen, in hundredths of its shorter

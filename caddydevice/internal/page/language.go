@@ -8,6 +8,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,8 @@ type words struct {
 	Language string `json:"language"`
 	// Direction of its script, as HTML has it: ltr or rtl.
 	Direction string `json:"direction"`
+	// Between is what stands between two sentences.
+	Between string `json:"between"`
 	// Minutes and Seconds by plural category (CLDR), with {n} in each.
 	Minutes map[string]string `json:"minutes"`
 	Seconds map[string]string `json:"seconds"`
@@ -170,6 +173,12 @@ func (l *Language) say(key string, pairs ...string) string {
 		named = append(named, text)
 	}
 	return strings.NewReplacer(named...).Replace(l.words.Words[key])
+}
+
+// sentences joins sentences; empty ones are left out.
+func (l *Language) sentences(all ...string) string {
+	all = slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == "" })
+	return strings.Join(all, l.words.Between)
 }
 
 func (l *Language) minutes(n int) string { return l.count(l.words.Minutes, n) }

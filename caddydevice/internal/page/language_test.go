@@ -325,3 +325,42 @@ func TestConfirmText(t *testing.T) {
 		t.Errorf("without a line: %q", got)
 	}
 }
+
+// TestSentencesInEachLanguage: sentences are joined as their language does it,
+// in text and in a page, and a date in a page stays in one piece where the
+// language runs from right to left.
+func TestSentencesInEachLanguage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		user := &User{Name: "alice", Since: time.Now(), Until: time.Now().Add(time.Hour)}
+		for _, l := range languages {
+			away := pending()
+			away.Detail, away.NextTry = "away", time.Now().Add(time.Minute)
+			for _, a := range []*Answer{away, pending(), {Status: Active, Site: "api.example.com", User: user}, {Status: Ended, Detail: "idle"}} {
+				a.Language = l
+				html, err := a.html("nonce")
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, form := range []string{string(html), string(a.text())} {
+					for _, mark := range []string{"。 ", ".。", "..", "。.", "، ،"} {
+						if strings.Contains(form, mark) {
+							t.Errorf("%s: %q in %s", l.Tag(), mark, form)
+						}
+					}
+				}
+				if a.User == nil {
+					continue
+				}
+				whole := strings.Contains(string(html), "\u2068"+stamp(user.Since)+"\u2069")
+				if whole != (l.Direction() == "rtl") {
+					t.Errorf("%s: the date is isolated: %v in %s", l.Tag(), whole, html)
+				}
+				for _, date := range []string{stamp(user.Since), stamp(user.Until)} {
+					if !strings.Contains(string(html), date) || !strings.Contains(strings.Join(strings.Fields(string(a.text())), " "), date) {
+						t.Errorf("%s: %s is missing", l.Tag(), date)
+					}
+				}
+			}
+		}
+	})
+}

@@ -13,12 +13,15 @@ import (
 
 // textWriter writes paragraphs: sentences are wrapped, and what is to be copied
 // stands alone on a line of its own, as it is.
-type textWriter struct{ b strings.Builder }
+type textWriter struct {
+	b        strings.Builder
+	language *Language
+}
 
 // paragraph writes sentences, wrapped to the width of a terminal.
 func (t *textWriter) paragraph(sentences ...string) {
 	t.gap()
-	t.b.WriteString(wrap(strings.TrimSpace(strings.Join(sentences, " "))))
+	t.b.WriteString(wrap(t.language.sentences(sentences...)))
 	t.b.WriteByte('\n')
 }
 
@@ -36,8 +39,8 @@ func (t *textWriter) gap() {
 }
 
 func (a *Answer) text() []byte {
-	var t textWriter
 	l := a.Language.orEnglish()
+	t := textWriter{language: l}
 	if a.Before != "" {
 		t.paragraph(l.message(a.Before, a.BeforeDetail).Text)
 	}
@@ -47,7 +50,7 @@ func (a *Answer) text() []byte {
 	case a.Status == Approved && a.User != nil:
 		a.confirmText(&t, l)
 	case a.User != nil:
-		t.paragraph(a.userLine(l))
+		t.paragraph(l.say("session", "site", a.place(), "name", a.User.Name), l.period(a.User.Since, a.User.Until))
 	default:
 		m := l.message(a.Status, a.Detail)
 		t.paragraph(m.Text, m.Next)
@@ -107,12 +110,13 @@ func (a *Answer) confirmText(t *textWriter, l *Language) {
 	}
 }
 
-func (a *Answer) userLine(l *Language) string {
-	line := l.say("signed_in_to", "site", a.place()) + " " + l.say("signed_in_as", "name", a.User.Name)
-	if !a.User.Since.IsZero() {
-		line += " " + l.say("since", "time", a.User.Since.Format("2006-01-02 15:04 MST"))
+// period says when a session began, where that is known, and when it will end.
+func (l *Language) period(since, until time.Time) string {
+	key := "session_since"
+	if since.IsZero() {
+		key = "session_until"
 	}
-	return line + ", " + l.say("until", "time", a.User.Until.Format("2006-01-02 15:04 MST")) + "."
+	return l.say(key, "since", stamp(since), "until", stamp(until))
 }
 
 // Words is the answer in text, for one that is open already.
@@ -136,7 +140,7 @@ func (a *Answer) OutcomeLine() string {
 		return wrap(l.say("outcome", "name", a.User.Name)) + "\n"
 	}
 	m := l.message(a.Status, a.Detail)
-	return wrap(strings.TrimSpace(m.Text+" "+m.Next)) + "\n"
+	return wrap(l.sentences(m.Text, m.Next)) + "\n"
 }
 
 // ReloadingLine ends a streamed text answer where the server loads a new
