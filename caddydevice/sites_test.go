@@ -280,6 +280,8 @@ func TestGatesOfTwoServers(t *testing.T) {
 		{"another client, another host", map[string]any{"host": []string{"b.example.com"}}, map[string]any{"client_id": "other"}, ""},
 		{"another client, any host", nil, map[string]any{"client_id": "other"}, ""},
 		{"the same client, other settings", map[string]any{"host": []string{"a.example.com"}}, map[string]any{"path_prefix": "/x"}, ""},
+		{"the same client, confirmed at one", map[string]any{"host": []string{"a.example.com"}}, confirming, "only one of the two has them confirmed"},
+		{"the same client, confirmed at one, another host", map[string]any{"host": []string{"b.example.com"}}, confirming, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			two := maps.Clone(one)
