@@ -72,6 +72,7 @@ var otherSettings = map[string]any{
 	"insecure_cookie": true,
 	"clock_skew":      "10s",
 	"algorithms":      []string{"ES256"},
+	"identity":        "userinfo",
 
 	"match":            []any{map[string]any{"path": []string{"/x"}}},
 	"require":          []any{map[string]any{"claim": "groups", "values": []string{"staff"}}},
@@ -90,6 +91,7 @@ var otherSettings = map[string]any{
 	"scopes":        []string{"openid"},
 	"param":         map[string]any{"audience": []string{"x"}},
 	"pkce":          "off",
+	"dialect":       "wso2_old",
 	"complete_uri":  "off",
 	"idp_timeout":   "5s",
 }
@@ -151,7 +153,7 @@ func TestDefaultsAreEqual(t *testing.T) {
 	plain := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
 	written := map[string]any{
 		"issuer": "https://idp.example.com", "client_id": "gate", "path_prefix": "/.device", "session": map[string]any{"cookie": "device_auth", "idle": "12h", "lifetime": "30d"},
-		"upstream_token": "none",
+		"upstream_token": "none", "identity": "auto",
 		"limits":         map[string]any{"code": "10m", "starts": map[string]any{"count": 10, "per": "1m"}},
 		"page":           map[string]any{"theme": "auto", "renew": 3, "confirm": "auto"},
 	}

@@ -60,6 +60,8 @@ var outcomeOf = map[string]Outcome{
 	"expired_token":           Expired,
 	"token_expired":           Expired,
 	"invalid_grant":           Invalid,
+	"bad_verification_code":   Invalid, // Entra
+	"incorrect_device_code":   Invalid, // GitHub
 	"server_error":            Transient,
 	"temporarily_unavailable": Transient,
 }
@@ -77,19 +79,24 @@ var refreshOutcomeOf = map[string]Outcome{
 }
 
 // meaning says how the answers to one kind of token request are understood:
-// its words, and the outcome of a refusal that is in none of them.
+// its words, the statuses that mean something without one, and the outcome of a
+// refusal that is in neither.
 type meaning struct {
 	outcomes map[string]Outcome
+	statuses map[int]Outcome
 	unclear  Outcome
 }
 
 var (
-	polled    = meaning{outcomeOf, Failed}
-	refreshed = meaning{refreshOutcomeOf, Transient}
+	polled    = meaning{outcomes: outcomeOf, unclear: Failed}
+	refreshed = meaning{outcomes: refreshOutcomeOf, unclear: Transient}
 )
 
 func (m meaning) ofWord(word string, status int) Outcome {
 	outcome, known := m.outcomes[word]
+	if !known {
+		outcome, known = m.statuses[status]
+	}
 	switch {
 	case known:
 		return outcome

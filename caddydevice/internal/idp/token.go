@@ -47,7 +47,11 @@ func (c *Client) askForTokens(ctx context.Context, via *http.Client, md *metadat
 	if err != nil {
 		return Answer{Outcome: Transient, Sent: rep.sent, Err: fmt.Errorf("token request: %w", err)}
 	}
+	rep.body = c.dialect.unwrap(rep.body)
 	ans := readToken(rep, as)
+	if c.dialect.noExpiresIn {
+		ans.Tokens.ExpiresIn = 0
+	}
 	ans.RetryAfter = rep.retryAfter
 	return ans
 }
@@ -90,6 +94,9 @@ func readToken(rep reply, as meaning) Answer {
 // from something in between and may pass. Behind a 2xx there may have been
 // tokens, and behind a 504 (RFC 9110 §15.6.5) an answer that came too late.
 func wordless(rep reply, as meaning, err error) Answer {
+	if outcome, known := as.statuses[rep.status]; known {
+		return Answer{Outcome: outcome, Err: err}
+	}
 	if rep.status == http.StatusUnauthorized || rep.status == http.StatusForbidden {
 		return Answer{Outcome: as.unclear, Err: err}
 	}
