@@ -25,7 +25,6 @@ const (
 	springTime = 4 * time.Minute
 	// springTokenLife is a life of access tokens that a test can outwait.
 	springTokenLife = 10 * time.Second
-	springSecret    = "change-this-secret"
 )
 
 func TestSpring(t *testing.T) {
@@ -49,7 +48,7 @@ func TestSpring(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				c.scenario(t, newSpringStage(t, c.server, c.change))
+				c.scenario(t, &springStage{newExampleStage(t, "spring", func(string) string { return c.server }, c.change)})
 			})
 		}
 	})
@@ -61,8 +60,7 @@ func buildSpring(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, part := range []string{"pom.xml", "src"} {
-		from := filepath.Join("..", "examples", "spring", part)
-		if out, err := exec.Command("cp", "-R", from, dir).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", "-R", exampleFile("spring", part), dir).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -114,24 +112,6 @@ func runSpring(t *testing.T, jar string, settings ...string) (address string) {
 
 // springStage is a stage with Spring Authorization Server behind the recorder.
 type springStage struct{ *stage }
-
-func newSpringStage(t *testing.T, server string, change [2]string) *springStage {
-	t.Helper()
-	s := &springStage{emptyStage(t)}
-	s.rec.SetTarget(t, server)
-	s.watchAnswers(plan{asItIs: true})
-	text, err := os.ReadFile(filepath.Join("..", "examples", "spring", "Caddyfile"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(text), change[0]) {
-		t.Fatalf("the example has no line %q any more", change[0])
-	}
-	s.canaries.Add(t, "client secret", springSecret)
-	caddyfile := strings.Replace(string(text), change[0], change[1], 1)
-	s.open(t, caddyfile, map[string]string{"ISSUER": s.rec.URL(), "CLIENT_SECRET": springSecret})
-	return s
-}
 
 // springPhone is a person's browser at Spring's pages.
 type springPhone struct {
