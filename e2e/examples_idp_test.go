@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +50,11 @@ func newExampleStage(t *testing.T, example string, server func(issuer string) (a
 // does is tested with one that can be told more.
 func TestOIDCProviderExample(t *testing.T) {
 	t.Parallel()
+	var installed struct{ Dependencies map[string]string }
+	if text, err := os.ReadFile(filepath.Join("oidcprovider", "package.json")); err != nil || json.Unmarshal(text, &installed) != nil {
+		t.Fatal("package.json cannot be read: ", err)
+	}
+	wantInReadme(t, installed.Dependencies["oidc-provider"])
 	s := newExampleStage(t, "oidc-provider", func(issuer string) string { return runOIDCProvider(t, issuer) }, [2]string{})
 	for user, status := range map[string]int{"alice": 200, "carol": 403} {
 		a := s.startJSON(t, "/")
