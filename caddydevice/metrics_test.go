@@ -281,7 +281,7 @@ func TestGauges(t *testing.T) {
 	if pending, sessions := scrape(t, "sign_ins_pending", issuer), scrape(t, "sessions_active", issuer); pending != 5 || sessions != 1 {
 		t.Errorf("%v pending, %v active", pending, sessions)
 	}
-	if n := scrape(t, "sign_ins_started_total", issuer)-before; n != 5 {
+	if n := scrape(t, "sign_ins_started_total", issuer) - before; n != 5 {
 		t.Errorf("%v started", n)
 	}
 }

@@ -154,8 +154,8 @@ func TestDefaultsAreEqual(t *testing.T) {
 	written := map[string]any{
 		"issuer": "https://idp.example.com", "client_id": "gate", "path_prefix": "/.device", "session": map[string]any{"cookie": "device_auth", "idle": "12h", "lifetime": "30d"},
 		"upstream_token": "none", "identity": "auto",
-		"limits":         map[string]any{"code": "10m", "starts": map[string]any{"count": 10, "per": "1m"}},
-		"page":           map[string]any{"theme": "auto", "renew": 3, "confirm": "auto"},
+		"limits": map[string]any{"code": "10m", "starts": map[string]any{"count": 10, "per": "1m"}},
+		"page":   map[string]any{"theme": "auto", "renew": 3, "confirm": "auto"},
 	}
 	if err := startSites(t, siteConfig(t, nil, site{"api.example.com", plain}, site{"api.example.com", written})); err != nil {
 		t.Error(err)
