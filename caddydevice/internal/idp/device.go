@@ -97,14 +97,16 @@ func (c *Client) Authorize(ctx context.Context, params ...Param) (DeviceAuthoriz
 	var ans deviceAnswer
 	err = rep.object(&ans)
 	if word := errorWord(ans.Error); err == nil && word != "" && !busy(rep.status) {
-		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d: %s: %s",
-			rep.status, rep.words(word), rep.words(string(ans.ErrorDescription)))}
+		return DeviceAuthorization{}, &RefusedError{
+			Reason: fmt.Sprintf("device authorization: status %d: %s: %s", rep.status, rep.words(word), rep.words(string(ans.ErrorDescription))),
+			Status: rep.status, Word: word,
+		}
 	}
 	switch {
 	case busy(rep.status):
 		return DeviceAuthorization{}, rep.unavailable("device authorization")
 	case !rep.ok():
-		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d", rep.status)}
+		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d", rep.status), Status: rep.status}
 	case err != nil:
 		return DeviceAuthorization{}, &RefusedError{Reason: "device authorization: " + words(err.Error())}
 	}

@@ -35,6 +35,7 @@ type metadata struct {
 	TokenAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 	ChallengeMethods []string `json:"code_challenge_methods_supported"`
 	GrantTypes       []string `json:"grant_types_supported"`
+	IDTokenAlgs      []string `json:"id_token_signing_alg_values_supported"`
 	// What nobody has to have: RFC 8414 §2 and OpenID Connect RP-Initiated
 	// Logout §2.1.
 	RevocationEndpoint optionalURL `json:"revocation_endpoint"`
@@ -44,6 +45,9 @@ type metadata struct {
 	keys    *keySet
 	fetched time.Time
 	settled bool // by the configuration alone: there is nothing to ask for
+	// apart is how far this clock is before the answer's, if that was dated.
+	apart time.Duration
+	dated bool
 }
 
 // optionalURL is a member that nobody has to have: one that is no string is none.
@@ -176,15 +180,18 @@ func (c *Client) discover(ctx context.Context) (*metadata, error) {
 	md, err := c.askDiscovery(ctx)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("discovery: %s", words(withoutURL(err).Error()))
+		return nil, &trouble{problemOf(err), fmt.Errorf("discovery: %s", words(withoutURL(err).Error()))}
 	case strings.Contains(md.Issuer, "{"): // Entra's, where it is for many tenants
-		return nil, fmt.Errorf("discovery: the identity provider calls itself %q, which is a pattern for many tenants: write the issuer of one, with its tenant id", words(md.Issuer))
+		return nil, &trouble{otherIssuer, fmt.Errorf("discovery: the identity provider calls itself %q, which is a pattern for many tenants: write the issuer of one, with its tenant id", words(md.Issuer))}
 	case md.Issuer != c.cfg.Issuer:
-		return nil, fmt.Errorf("issuer is configured as %q, but the identity provider calls itself %q: they must be the same, to the last slash",
-			c.cfg.Issuer, words(md.Issuer))
+		return nil, &trouble{otherIssuer, fmt.Errorf("issuer is configured as %q, but the identity provider calls itself %q: they must be the same, to the last slash",
+			c.cfg.Issuer, words(md.Issuer))}
 	}
 	if err := c.useEndpoints(md); err != nil {
-		return nil, err
+		if md.DeviceEndpoint == "" {
+			return nil, &trouble{noDeviceGrant, err}
+		}
+		return nil, &trouble{badDocument, err}
 	}
 	md.keys = newKeySet(md.JWKSURI, c.http, c.dialect.anyKeyID)
 	md.fetched = time.Now()
@@ -203,14 +210,20 @@ func (c *Client) askDiscovery(ctx context.Context) (*metadata, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d", resp.StatusCode)
+		return nil, &trouble{noDocument, fmt.Errorf("status %d", resp.StatusCode)}
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, err
 	}
 	md := new(metadata)
-	return md, reply{status: resp.StatusCode, body: body}.object(md)
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		md.apart, md.dated = time.Since(at), true
+	}
+	if err := (reply{status: resp.StatusCode, body: body}).object(md); err != nil {
+		return nil, &trouble{noDocument, err}
+	}
+	return md, nil
 }
 
 // useEndpoints puts the configured endpoints in place and checks the others.

@@ -143,7 +143,13 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 
 // RefusedError is an identity provider's answer that no retry will change:
 // this client may not do what it asked for, or the answer breaks the protocol.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Reason string
+	// Status is the HTTP status, and Word the error member (RFC 6749 §5.2), where
+	// there are such.
+	Status int
+	Word   string
+}
 
 func (e *RefusedError) Error() string { return "identity provider: " + e.Reason }
 

@@ -67,7 +67,10 @@ func readToken(rep reply, as meaning) Answer {
 	if word := errorWord(t.Error); word != "" {
 		return Answer{
 			Outcome: as.ofWord(word, rep.status), Interval: time.Duration(t.Interval),
-			Err: fmt.Errorf("status %d: %s: %s", rep.status, rep.words(word), rep.words(string(t.ErrorDescription))),
+			Err: &RefusedError{
+				Reason: fmt.Sprintf("status %d: %s: %s", rep.status, rep.words(word), rep.words(string(t.ErrorDescription))),
+				Status: rep.status, Word: word,
+			},
 		}
 	}
 	switch {
