@@ -252,3 +252,11 @@ func without(document, piece string) string {
 
 // deviceGrant is RFC 8628's grant_type.
 const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
+
+// Listed names the device endpoint in the discovery document, where that is not
+// known for sure and left out therefore.
+func (r *Replay) Listed() *Replay {
+	r.Name += ", device endpoint listed"
+	r.Document.Body = `{"device_authorization_endpoint":"` + r.Where.Device + `",` + without(r.Document.Body, "{")
+	return r
+}
