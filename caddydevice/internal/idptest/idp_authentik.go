@@ -17,8 +17,7 @@ const authentikBase = "https://auth.example.com"
 func Authentik() *Replay {
 	issuer := authentikBase + "/application/o/gate/"
 	return &Replay{
-		// a secret whose form-encoding is not itself: Basic is not decoded there
-		Name: "authentik", Issuer: issuer, ClientID: "gate", ClientSecret: "authentik+canary/secret=%32:chars long",
+		Name: "authentik", Issuer: issuer, ClientID: "gate", ClientSecret: "authentikCanarySecretOfLettersAndDigits0123456789",
 		Document: Page{issuer + ".well-known/openid-configuration", authentikDocument(issuer, "RS256")},
 		Where: Addresses{
 			Device: authentikBase + "/application/o/device/", Token: authentikBase + "/application/o/token/", Keys: issuer + "jwks/",
@@ -119,5 +118,13 @@ func AuthentikThreshold() *Replay {
 	r := Authentik()
 	r.Name, r.Refreshes.Rotates = "authentik, refresh token threshold", false
 	r.Refreshes.Answer = `{"access_token": "$access_token", "token_type": "Bearer", "scope": "$scope", "expires_in": 300,"id_token":"$id_token"}`
+	return r
+}
+
+// AuthentikPunctuated is authentik with a secret that form-encoding changes:
+// Basic is not decoded there.
+func AuthentikPunctuated() *Replay {
+	r := Authentik()
+	r.Name, r.ClientSecret = "authentik, secret with punctuation", "canary+secret/with=%32:signs"
 	return r
 }

@@ -21,7 +21,7 @@ func TokenIDP() *Replay {
 	broken := tokenIDPError(http.StatusInternalServerError, "An unexpected error occurred.")
 	forgotten := Raw(http.StatusOK, `{"isSuccess":true,"value":{"isSuccess":false,"errorCode":"invalid_grant"}}`)
 	return &Replay{
-		Name: "TokenIDP", Issuer: host, ClientID: "gate", ClientSecret: "token+idp/canary=secret", CamelCase: true,
+		Name: "TokenIDP", Issuer: host, ClientID: "gate", ClientSecret: "tokenidp-canary-secret", CamelCase: true,
 		Document: Page{host + "/.well-known/openid-configuration", `{"issuer":"` + host + `","authorization_endpoint":"` + host + `/authorize",` +
 			`"token_endpoint":"` + host + `/token","userinfo_endpoint":"` + host + `/userinfo","jwks_uri":"` + host + `/.well-known/jwks.json",` +
 			`"device_authorization_endpoint":"` + host + `/device_authorization","introspect_endpoint":"` + host + `/introspect",` +
@@ -97,5 +97,13 @@ func TokenIDPCookie() *Replay {
 	r.Name = "TokenIDP, refresh token as a cookie"
 	r.Tokens.Answer = without(r.Tokens.Answer, `,"refresh_token":"$refresh_token"`)
 	r.Tokens.Header = http.Header{"Set-Cookie": {"refresh_token=refresh-canary-1; path=/token; secure; samesite=strict; httponly"}}
+	return r
+}
+
+// TokenIDPPunctuated has a secret that form-encoding changes: Basic is not
+// decoded there.
+func TokenIDPPunctuated() *Replay {
+	r := TokenIDP()
+	r.Name, r.ClientSecret = "TokenIDP, secret with punctuation", "canary+secret/with=%32:signs"
 	return r
 }

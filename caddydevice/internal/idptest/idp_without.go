@@ -6,8 +6,6 @@ package idptest
 import (
 	"net/http"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // Kanidm has a document for each client, and no device endpoint in it.
@@ -19,8 +17,7 @@ func Kanidm() *Replay {
 			`"token_endpoint":"https://idm.example.com/oauth2/token","userinfo_endpoint":"` + issuer + `/userinfo","jwks_uri":"` + issuer + `/public_key.jwk",` +
 			`"scopes_supported":["openid","profile","groups"],"grant_types_supported":["authorization_code"],"id_token_signing_alg_values_supported":["ES256"],` +
 			`"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"],"code_challenge_methods_supported":["S256"]}`},
-		Where:  Addresses{Token: "https://idm.example.com/oauth2/token", Keys: issuer + "/public_key.jwk"},
-		Tokens: Tokens{Key: Key{Algorithm: jose.ES384}},
+		Where: Addresses{Token: "https://idm.example.com/oauth2/token", Keys: issuer + "/public_key.jwk"},
 	}
 }
 
