@@ -52,8 +52,20 @@ func entraOfMany(tenants string) story {
 		idp:  func() *idptest.Replay { return idptest.EntraMany(tenants) },
 		lines: device(strings.Replace(more(publicLines, "require tid 6babcaad-604b-40ac-a9d7-9fd97c0b779f"), "ISSUER", "https://login.microsoftonline.com/"+tenants+"/v2.0", 1),
 			idptest.Entra),
-		tell: refuseStart("tenant", "issuer"),
+		tell: (*dialect).nameTenant,
 	}
+}
+
+// nameTenant is a refusal that says what to write, beside what is written.
+func (d *dialect) nameTenant(g *replayed) {
+	g.t.Helper()
+	refuseStart("{tenantid}", "issuer")(d, g)
+	for _, line := range g.lines() {
+		if strings.Contains(strings.ReplaceAll(line, "{tenantid}", ""), "tenant") {
+			return
+		}
+	}
+	g.t.Errorf("nobody is told to name a tenant\n%s", g.log())
 }
 
 func oktaDialect() *dialect {

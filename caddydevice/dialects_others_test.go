@@ -305,7 +305,8 @@ func casdoorDialect() *dialect {
 		name: "Casdoor", idp: idptest.Casdoor, lines: lines,
 		code: "k3x9qd", uri: "https://casdoor.example.com/login/oauth/device/k3x9qd?cancelToken=c4e1", complete: "", expires: 600, interval: 5,
 		user: "alice", groups: "built-in/staff", subject: "b1c2-alice", life: 7 * 24 * time.Hour,
-		declined: "denied", forgotten: "expired", tells: true, stranger: "",
+		declined: "denied", forgotten: "expired", tells: true,
+		stranger: "active", // no secret is looked at
 		stories: []story{
 			{name: "1a §0.13 the document of one application", tell: (*dialect).signIn},
 			{name: "1c §0.8 bad client, with 200", lines: strings.Replace(lines, "client_id CLIENT_ID", "client_id another", 1), tell: refuseStart("invalid_client")},

@@ -48,9 +48,9 @@ func Authentik() *Replay {
 		Tokens: Tokens{
 			Answer: `{"access_token": "$access_token", "token_type": "Bearer", "scope": "$scope", "expires_in": 300,"id_token":"$id_token","refresh_token":"$refresh_token"}`,
 			Life:   300 * time.Second,
-			AccessClaims: `{"iss":"` + issuer + `","sub":"7f0c-hashed-alice","aud":"$client_id","exp":$exp,"iat":$now,"auth_time":$now,"azp":"$client_id","uid":"uY7x",` +
+			AccessClaims: `{"iss":"` + issuer + `","sub":"7f0c-hashed-alice","aud":"$client_id","exp":$exp,"iat":$now,"auth_time":$auth_time,"azp":"$client_id","uid":"uY7x",` +
 				`"sid":"9c1185a5c5e9fc54612808977ee8f548b2258d31"}`,
-			IDClaims: `{"iss":"` + issuer + `","sub":"7f0c-hashed-alice","aud":"$client_id","exp":$exp,"iat":$now,"auth_time":$now,"acr":"goauthentik.io/providers/oauth2/default",` +
+			IDClaims: `{"iss":"` + issuer + `","sub":"7f0c-hashed-alice","aud":"$client_id","exp":$exp,"iat":$now,"auth_time":$auth_time,"acr":"goauthentik.io/providers/oauth2/default",` +
 				`"sid":"9c1185a5c5e9fc54612808977ee8f548b2258d31"}`,
 			IDAlways:      true,
 			ByScope:       map[string]string{"profile": `,"name":"Alice","preferred_username":"alice","groups":["staff","authentik Admins"]`},

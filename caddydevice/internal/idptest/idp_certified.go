@@ -49,7 +49,7 @@ func Zitadel() *Replay {
 		Tokens: Tokens{
 			Answer: `{"access_token":"$access_token","token_type":"Bearer","refresh_token":"$refresh_token","expires_in":43199,"id_token":"$id_token"}`,
 			Life:   12 * time.Hour,
-			IDClaims: `{"iss":"` + issuer + `","sub":"163840776835432705","aud":["$client_id","253019834000"],"azp":"$client_id","exp":$exp,"iat":$now,"auth_time":$now,"amr":["pwd"],` +
+			IDClaims: `{"iss":"` + issuer + `","sub":"163840776835432705","aud":["$client_id","253019834000"],"azp":"$client_id","exp":$exp,"iat":$now,"auth_time":$auth_time,"amr":["pwd"],` +
 				`"client_id":"$client_id","at_hash":"$at_hash","preferred_username":"alice@example.com","urn:zitadel:iam:org:project:roles":{"admin":{"253019":"example.zitadel.cloud"}}}`,
 			RefreshScopes: []string{"offline_access"},
 			Key:           Key{PublishedID: "276543210987", TokenID: "276543210987"},
@@ -169,7 +169,7 @@ func Authelia() *Replay {
 			// of a version before the fix: nobody is its audience
 			AccessClaims:  `{"iss":"` + issuer + `","sub":"5f0b-alice","aud":[],"client_id":"$client_id","scp":["openid"],"exp":$exp,"iat":$now,"jti":"e1"}`,
 			AccessType:    "at+jwt",
-			IDClaims:      `{"iss":"` + issuer + `","sub":"5f0b-alice","aud":["$client_id"],"azp":"$client_id","exp":$exp,"iat":$now,"auth_time":$now,"at_hash":"$at_hash","amr":["pwd"],"jti":"e2"}`,
+			IDClaims:      `{"iss":"` + issuer + `","sub":"5f0b-alice","aud":["$client_id"],"azp":"$client_id","exp":$exp,"iat":$now,"auth_time":$auth_time,"at_hash":"$at_hash","amr":["pwd"],"jti":"e2"}`,
 			ByScope:       map[string]string{"profile": `,"preferred_username":"alice"`, "groups": `,"groups":["staff","admins"]`},
 			RefreshScopes: []string{"offline_access"},
 			Key:           Key{PublishedID: "5b6d3a-rs256", TokenID: "5b6d3a-rs256"},

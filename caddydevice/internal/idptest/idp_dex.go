@@ -109,7 +109,7 @@ func Hydra() *Replay {
 			Answer:        `{"access_token":"$access_token","expires_in":3599,"id_token":"$id_token","refresh_token":"$refresh_token","scope":"$scope","token_type":"bearer"}`,
 			Life:          time.Hour,
 			Access:        "ory_at_",
-			IDClaims:      `{"iss":"` + issuer + `","sub":"alice@example.com","aud":["$client_id"],"exp":$exp,"iat":$now,"auth_time":$now,"rat":$now,"jti":"c1","at_hash":"$at_hash","sid":"6a51","groups":["staff"]}`,
+			IDClaims:      `{"iss":"` + issuer + `","sub":"alice@example.com","aud":["$client_id"],"exp":$exp,"iat":$now,"auth_time":$auth_time,"rat":$now,"jti":"c1","at_hash":"$at_hash","sid":"6a51","groups":["staff"]}`,
 			RefreshScopes: []string{"offline", "offline_access"},
 			Key:           Key{PublishedID: "hydra.openid.id-token", TokenID: "hydra.openid.id-token"},
 		},

@@ -112,6 +112,6 @@ func GitLab() *Replay {
 func GitLabSigned() *Replay {
 	r := GitLab()
 	r.Name = "GitLab, with an ID token"
-	r.Tokens.IDClaims = `{"iss":"` + r.Issuer + `","sub":"2","aud":"$client_id","exp":$exp,"iat":$now,"auth_time":$now,"preferred_username":"alice","groups_direct":["staff"]}`
+	r.Tokens.IDClaims = `{"iss":"` + r.Issuer + `","sub":"2","aud":"$client_id","exp":$exp,"iat":$now,"auth_time":$auth_time,"preferred_username":"alice","groups_direct":["staff"]}`
 	return r
 }

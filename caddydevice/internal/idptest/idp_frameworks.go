@@ -104,9 +104,9 @@ func Duende() *Replay {
 			Answer: `{"id_token":"$id_token","access_token":"$access_token","expires_in":3600,"token_type":"Bearer","refresh_token":"$refresh_token","scope":"$scope"}`,
 			Life:   time.Hour,
 			AccessClaims: `{"iss":"` + issuer + `","nbf":$now,"iat":$now,"exp":$exp,"aud":"` + issuer + `/resources","scope":["openid"],"amr":["pwd"],` +
-				`"client_id":"$client_id","sub":"818727","auth_time":$now,"idp":"local","sid":"A1","jti":"B2"}`,
+				`"client_id":"$client_id","sub":"818727","auth_time":$auth_time,"idp":"local","sid":"A1","jti":"B2"}`,
 			AccessType:    "at+jwt",
-			IDClaims:      `{"iss":"` + issuer + `","nbf":$now,"iat":$now,"exp":$exp,"aud":"$client_id","amr":["pwd"],"at_hash":"$at_hash","sid":"A1","sub":"818727","auth_time":$now,"idp":"local","preferred_username":"alice","role":["staff","admin"]}`,
+			IDClaims:      `{"iss":"` + issuer + `","nbf":$now,"iat":$now,"exp":$exp,"aud":"$client_id","amr":["pwd"],"at_hash":"$at_hash","sid":"A1","sub":"818727","auth_time":$auth_time,"idp":"local","preferred_username":"alice","role":["staff","admin"]}`,
 			RefreshScopes: []string{"offline_access"},
 			Key:           Key{PublishedID: "F1C2AF9E7D3B4A60", TokenID: "F1C2AF9E7D3B4A60"},
 		},

@@ -135,7 +135,7 @@ func Okta() *Replay {
 			Answer:        `{"token_type":"Bearer","expires_in":3600,"access_token":"$access_token","scope":"$scope","refresh_token":"$refresh_token","id_token":"$id_token"}`,
 			Life:          time.Hour,
 			AccessClaims:  `{"ver":1,"jti":"AT.1","iss":"` + issuer + `","aud":"api://default","iat":$now,"exp":$exp,"cid":"$client_id","uid":"00u1alice","scp":["openid"],"sub":"alice@example.com"}`,
-			IDClaims:      `{"sub":"00u1alice","ver":1,"iss":"` + issuer + `","aud":"$client_id","iat":$now,"exp":$exp,"jti":"ID.1","amr":["pwd"],"idp":"00o1","auth_time":$now,"at_hash":"$at_hash","preferred_username":"alice@example.com","groups":["Everyone","staff"]}`,
+			IDClaims:      `{"sub":"00u1alice","ver":1,"iss":"` + issuer + `","aud":"$client_id","iat":$now,"exp":$exp,"jti":"ID.1","amr":["pwd"],"idp":"00o1","auth_time":$auth_time,"at_hash":"$at_hash","preferred_username":"alice@example.com","groups":["Everyone","staff"]}`,
 			RefreshScopes: []string{"offline_access"},
 			Key:           Key{PublishedID: "U5R8cHbGw445Qbq8zVO1PcCpXL8yG6IcovVa3laCoxM", TokenID: "U5R8cHbGw445Qbq8zVO1PcCpXL8yG6IcovVa3laCoxM"},
 		},

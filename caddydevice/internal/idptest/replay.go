@@ -34,8 +34,8 @@ const (
 //
 // Bodies are texts as the product writes them, in which $name stands for what
 // differs from answer to answer: client_id, device_code, user_code,
-// access_token, refresh_token, id_token, at_hash, now, exp (both Unix seconds),
-// scope, nonce. A member that comes out as "" is left out.
+// access_token, refresh_token, id_token, at_hash, scope, nonce; now, exp and
+// auth_time in Unix seconds, and expDate. A member that comes out as "" is left out.
 type Replay struct {
 	Name         string
 	Issuer       string

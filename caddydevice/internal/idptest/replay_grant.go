@@ -33,6 +33,7 @@ type code struct {
 // grant is what came of an approval.
 type grant struct {
 	scope, nonce    string
+	since           time.Time
 	access, refresh string   // the ones of now
 	spent           []string // refresh tokens of before
 	dead            bool
@@ -163,7 +164,7 @@ func (r *Replay) poll(q *Request) Reply {
 	if c.challenge != "" && c.challenge != challengeOf(q.Form.Get("code_verifier")) {
 		return refused(http.StatusBadRequest, "invalid_grant", "PKCE verification failed")
 	}
-	c.grant = &grant{scope: c.scope, nonce: c.nonce}
+	c.grant = &grant{scope: c.scope, nonce: c.nonce, since: q.When}
 	r.grants = append(r.grants, c.grant)
 	c.answer = r.handOut(c.grant, r.Tokens.Answer)
 	return c.answer

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -28,11 +29,10 @@ import (
 // handOut makes new tokens for a grant.
 func (r *Replay) handOut(g *grant, answer string) Reply {
 	r.issued++
-	values := map[string]string{"scope": g.scope, "nonce": g.nonce}
+	values := map[string]string{"scope": g.scope, "nonce": g.nonce, "auth_time": strconv.FormatInt(g.since.Unix(), 10)}
 	g.access = r.accessToken(g, values)
 	values["access_token"] = g.access
-	hash := sha256.Sum256([]byte(g.access))
-	values["at_hash"] = base64.RawURLEncoding.EncodeToString(hash[:16])
+	values["at_hash"] = r.hashOf(g.access)
 	if r.mayRefresh(g) && g.refresh == "" {
 		g.refresh = fmt.Sprintf("refresh-canary-%d", r.issued)
 	}
@@ -43,6 +43,16 @@ func (r *Replay) handOut(g *grant, answer string) Reply {
 	reply := Raw(http.StatusOK, r.expand(answer, values))
 	maps.Copy(reply.Header, r.Tokens.Header)
 	return reply
+}
+
+// hashOf is at_hash (OpenID Connect Core §3.1.3.6).
+func (r *Replay) hashOf(token string) string {
+	if r.algorithm() == jose.ES384 {
+		sum := sha512.Sum384([]byte(token))
+		return base64.RawURLEncoding.EncodeToString(sum[:24])
+	}
+	sum := sha256.Sum256([]byte(token))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 func (r *Replay) mayRefresh(g *grant) bool {
