@@ -12,7 +12,7 @@ import (
 // approves. Where it is wrong the person is told; the device waits on.
 func Dex() *Replay {
 	const issuer = "https://dex.example.com/dex"
-	return &Replay{
+	return &Replay{ //nolint:gosec // G101: all made up
 		Name: "Dex", Issuer: issuer, ClientID: "gate", ClientSecret: "dex-canary-secret",
 		Document: Page{issuer + "/.well-known/openid-configuration", `{"issuer":"` + issuer + `","authorization_endpoint":"` + issuer + `/auth",` +
 			`"token_endpoint":"` + issuer + `/token","jwks_uri":"` + issuer + `/keys","userinfo_endpoint":"` + issuer + `/userinfo",` +
@@ -55,7 +55,7 @@ func Dex() *Replay {
 			RefreshScopes: []string{"offline_access"},
 			Key:           Key{PublishedID: "3c0a6f1d", TokenID: "3c0a6f1d"},
 		},
-		Refreshes: Refreshes{Rotates: true, Spent: refused(http.StatusBadRequest, "invalid_request", "Refresh token is invalid or has already been claimed by another client.")},
+		Refreshes: Refreshes{Rotates: true, Spent: refused(http.StatusBadRequest, "invalid_grant", "Refresh token is invalid or has already been claimed by another client.")},
 		BadGrant:  refused(http.StatusBadRequest, "unsupported_grant_type", ""),
 	}
 }

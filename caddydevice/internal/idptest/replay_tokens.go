@@ -76,7 +76,7 @@ func (r *Replay) accessToken(g *grant, values map[string]string) string {
 
 // claims are those of a token, and those that its scopes bring.
 func (r *Replay) claims(text string, g *grant, values map[string]string) string {
-	for _, scope := range strings.Fields(g.scope) {
+	for scope := range strings.FieldsSeq(g.scope) {
 		text = strings.TrimSuffix(text, "}") + r.Tokens.ByScope[scope] + "}"
 	}
 	return r.expand(text, values)
