@@ -12,7 +12,7 @@ import (
 // approves. Where it is wrong the person is told; the device waits on.
 func Dex() *Replay {
 	const issuer = "https://dex.example.com/dex"
-	return &Replay{ //nolint:gosec // G101: all made up
+	return &Replay{
 		Name: "Dex", Issuer: issuer, ClientID: "gate", ClientSecret: "dex-canary-secret",
 		Document: Page{issuer + "/.well-known/openid-configuration", `{"issuer":"` + issuer + `","authorization_endpoint":"` + issuer + `/auth",` +
 			`"token_endpoint":"` + issuer + `/token","jwks_uri":"` + issuer + `/keys","userinfo_endpoint":"` + issuer + `/userinfo",` +
