@@ -44,12 +44,19 @@ func (t *trouble) Error() string { return t.err.Error() }
 
 func (t *trouble) Unwrap() error { return t.err }
 
-// products tell whose an identity provider is, by what its issuer or the path of
-// its device endpoint looks like: for advice alone, nothing is done differently.
-var products = []struct{ name, host, issuerPath, devicePath string }{
+// product is one that can be told by what its issuer or the path of its device
+// endpoint looks like. That is for advice, and for post: there the secret goes by
+// post where client_auth is auto, since it does not read Basic as RFC 6749 §2.3.1
+// has it, or not at each endpoint.
+type product struct {
+	name, host, issuerPath, devicePath string
+	post                               bool
+}
+
+var products = []product{
 	{name: "Keycloak", issuerPath: "/realms/"},
-	{name: "authentik", devicePath: "/application/o/device/"},
-	{name: "authentik", issuerPath: "/application/o/"},
+	{name: "authentik", devicePath: "/application/o/device/", post: true},
+	{name: "authentik", issuerPath: "/application/o/", post: true},
 	{name: "WSO2", devicePath: "/oauth2/device_authorize"},
 	{name: "WSO2", issuerPath: "/oauth2/token"},
 	{name: "Entra", host: "login.microsoftonline.com"},
@@ -63,15 +70,15 @@ var products = []struct{ name, host, issuerPath, devicePath string }{
 	{name: "Hydra", devicePath: "/oauth2/device/auth"},
 	{name: "Spring", devicePath: "/oauth2/device_authorization"},
 	{name: "Duende", devicePath: "/connect/deviceauthorization"},
-	{name: "Dex", devicePath: "/device/code"},
+	{name: "Dex", devicePath: "/device/code", post: true},
 	{name: "TokenIDP", devicePath: "/device_authorization"},
 }
 
-// productOf names the product; "" where it cannot be told.
-func productOf(issuer, deviceEndpoint string) string {
+// productOf tells the product; the zero one where it cannot.
+func productOf(issuer, deviceEndpoint string) product {
 	at, err := url.Parse(issuer)
 	if err != nil {
-		return ""
+		return product{}
 	}
 	host := strings.ToLower(at.Hostname())
 	path := ""
@@ -83,10 +90,10 @@ func productOf(issuer, deviceEndpoint string) string {
 		case p.host != "" && (host == p.host || p.host[0] == '.' && strings.HasSuffix(host, p.host)),
 			p.issuerPath != "" && strings.Contains(at.Path+"/", p.issuerPath),
 			p.devicePath != "" && strings.HasSuffix(path, p.devicePath):
-			return p.name
+			return p
 		}
 	}
-	return ""
+	return product{}
 }
 
 // advice is what to do, by product; "" is for all others. {client} is the
@@ -169,6 +176,6 @@ var advice = map[problem]map[string]string{
 
 // adviceOn is what to do about a problem at this identity provider.
 func (c *Client) adviceOn(p problem, deviceEndpoint string) string {
-	text := cmp.Or(advice[p][productOf(c.cfg.Issuer, deviceEndpoint)], advice[p][""])
+	text := cmp.Or(advice[p][productOf(c.cfg.Issuer, deviceEndpoint).name], advice[p][""])
 	return strings.NewReplacer("{client}", c.cfg.ClientID, "{issuer}", strings.TrimSuffix(c.cfg.Issuer, "/")).Replace(text)
 }

@@ -72,7 +72,7 @@ type Endpoints struct{ DeviceAuthorization, Token, JWKS, Userinfo, Revocation st
 
 // ClientAuthMethods are the values of Config.ClientAuth: "auto" is none
 // without a secret, else basic where the identity provider lists it or lists
-// nothing (RFC 8414 §2), else post.
+// nothing (RFC 8414 §2) and is not known to misread it, else post.
 var ClientAuthMethods = []string{"auto", "none", "basic", "post"}
 
 // Client is an identity provider as this gateway's client sees it. It makes no
@@ -233,10 +233,14 @@ func (c *Client) authMethod(md *metadata) string {
 		return "none"
 	}
 	listed := md.TokenAuthMethods
-	if len(listed) == 0 || slices.Contains(listed, "client_secret_basic") || !slices.Contains(listed, "client_secret_post") {
-		return "basic"
+	post := slices.Contains(listed, "client_secret_post")
+	switch {
+	case c.dialect.post, post && productOf(c.cfg.Issuer, md.DeviceEndpoint).post:
+		return "post"
+	case post && !slices.Contains(listed, "client_secret_basic"):
+		return "post"
 	}
-	return "post"
+	return "basic"
 }
 
 // Scopes returns the scopes that a sign-in asks for. Where the identity

@@ -94,6 +94,7 @@ func (c *Client) Authorize(ctx context.Context, params ...Param) (DeviceAuthoriz
 	if err != nil {
 		return DeviceAuthorization{}, &UnavailableError{RetryAfter: defaultInterval, Err: fmt.Errorf("device authorization: %w", err)}
 	}
+	rep.body = c.dialect.plain(rep.body)
 	var ans deviceAnswer
 	err = rep.object(&ans)
 	if word := errorWord(ans.Error); err == nil && word != "" && !busy(rep.status) {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // dialect is one way of differing. The zero value is RFC 8628 with OpenID
@@ -28,6 +29,11 @@ type dialect struct {
 	claims map[string]string
 	// jsonDevice: a device authorization request is a JSON object.
 	jsonDevice bool
+	// camelCase: members of answers may be deviceCode for device_code, and so on.
+	camelCase bool
+	// post: the secret goes by post rather than by Basic, which is not decoded
+	// there (RFC 6749 §2.3.1).
+	post bool
 	// envelope is the member that an answer of the token endpoint is in, where
 	// there is one, and errorMember what its error is called in there.
 	envelope, errorMember string
@@ -61,6 +67,8 @@ var dialects = map[string]dialect{
 	// 500, and expires_in is in minutes.
 	"tokenidp": {
 		jsonDevice:  true,
+		camelCase:   true,
+		post:        true,
 		envelope:    "value",
 		errorMember: "errorCode",
 		statuses:    map[int]Outcome{http.StatusInternalServerError: Pending},
@@ -122,22 +130,45 @@ func (d dialect) meaningOfPolls() meaning {
 	return as
 }
 
-// unwrap takes an answer out of the dialect's envelope. One without is as it
+// plain makes an answer what others send. One without an envelope is taken as it
 // is: older versions had none.
-func (d dialect) unwrap(body []byte) []byte {
-	var outer, inner map[string]json.RawMessage
-	if d.envelope == "" || json.Unmarshal(body, &outer) != nil || json.Unmarshal(outer[d.envelope], &inner) != nil {
+func (d dialect) plain(body []byte) []byte {
+	var members map[string]json.RawMessage
+	if d.envelope == "" && !d.camelCase || json.Unmarshal(body, &members) != nil {
 		return body
 	}
-	var word string
-	if json.Unmarshal(inner[d.errorMember], &word) == nil && word != "" && inner["error"] == nil {
-		inner["error"] = inner[d.errorMember]
+	var inner map[string]json.RawMessage
+	if json.Unmarshal(members[d.envelope], &inner) == nil && inner != nil {
+		members = inner
 	}
-	plain, err := json.Marshal(inner)
+	var word string
+	if json.Unmarshal(members[d.errorMember], &word) == nil && word != "" && members["error"] == nil {
+		members["error"] = members[d.errorMember]
+	}
+	if d.camelCase {
+		for name, value := range members {
+			if snake := snakeCase(name); members[snake] == nil {
+				members[snake] = value
+			}
+		}
+	}
+	text, err := json.Marshal(members)
 	if err != nil {
 		return body
 	}
-	return plain
+	return text
+}
+
+// snakeCase writes deviceCode as device_code.
+func snakeCase(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if unicode.IsUpper(r) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
 }
 
 // encode writes a form as the endpoint wants it, and says in which media type.
