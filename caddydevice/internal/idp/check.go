@@ -37,15 +37,16 @@ type Finding struct {
 // checking gathers findings.
 type checking struct {
 	*Client
+	params   []Param
 	md       *metadata
 	findings []Finding
 }
 
 // Check asks the identity provider for all that a sign-in needs. It starts a
 // sign-in that nobody is told of, asks once what has become of it, and lets it
-// run out; that takes as long as its polling interval.
-func (c *Client) Check(ctx context.Context) []Finding {
-	k := &checking{Client: c}
+// run out; that takes as long as its polling interval. params go with it.
+func (c *Client) Check(ctx context.Context, params ...Param) []Finding {
+	k := &checking{Client: c, params: params}
 	if k.checkDiscovery(ctx) {
 		k.checkClock()
 		k.checkKeys(ctx)
@@ -70,7 +71,16 @@ func (k *checking) wrong(about string, p problem, err error) {
 			p = secretRequired
 		}
 	}
-	k.found(Wrong, about, "%s. %s", strings.TrimSuffix(err.Error(), "."), k.adviceOn(p, endpoint))
+	k.found(Wrong, about, "%s. %s", plainly(about, err), k.adviceOn(p, endpoint))
+}
+
+// plainly is an error without the words that say where it is from.
+func plainly(about string, err error) string {
+	text := err.Error()
+	for _, prefix := range []string{"identity provider: ", "identity provider unavailable: ", about + ": "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return strings.TrimRight(text, ". :")
 }
 
 func (k *checking) note(about string, p problem, text string) {
@@ -149,7 +159,7 @@ func (k *checking) checkKeys(ctx context.Context) {
 
 // checkSignIn starts a sign-in and asks once what has become of it.
 func (k *checking) checkSignIn(ctx context.Context) {
-	da, err := k.Authorize(ctx)
+	da, err := k.Authorize(ctx, k.params...)
 	if err != nil {
 		k.wrong("sign-in", refusalOf(err), err)
 		return
