@@ -62,7 +62,7 @@ func (c *checked) try(ctx context.Context, out io.Writer) error {
 		text := (&page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}).Words()
 		return fmt.Errorf("%s (%w)", strings.Join(strings.Fields(text), " "), errors.Join(result.Err, errNotSignedIn))
 	}
-	c.report(out, snap.Identity)
+	c.report(out, snap.Identity, snap.Changed)
 	return table.SignOut(ctx, s)
 }
 
@@ -103,7 +103,7 @@ func (c *checked) begin(ctx context.Context, client *idp.Client, table *session.
 }
 
 // report prints who signed in, and what that would mean at the gates.
-func (c *checked) report(out io.Writer, who *session.Identity) {
+func (c *checked) report(out io.Writer, who *session.Identity, received time.Time) {
 	fmt.Fprintf(out, "Signed in as %s (sub %s). Claims:\n\n", printable(displayName(who)), printable(who.Subject))
 	for _, name := range slices.Sorted(maps.Keys(who.Claims)) {
 		value, err := json.Marshal(who.Claims[name])
@@ -113,6 +113,10 @@ func (c *checked) report(out io.Writer, who *session.Identity) {
 		fmt.Fprintf(out, "  %s: %s\n", printable(name), printable(string(value)))
 	}
 	fmt.Fprintln(out)
+	if made := dateOf(who.Claims["iat"]); !made.IsZero() {
+		// a fault of more than clock_skew would have kept the token from counting
+		fmt.Fprintf(out, "The token says that it was made %s before it came, by the two clocks.\n\n", received.Sub(made).Round(time.Second))
+	}
 	groups := groupsIn(who.Claims, "")
 	if len(groups) == 0 {
 		fmt.Fprintln(out, "There are no groups or roles among them: have the identity provider add such a claim to the ID token, if you want to go by them.")
