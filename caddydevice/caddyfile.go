@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 )
 
 func init() {
@@ -158,6 +160,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // ownLines are the directive's lines but for those of the identity provider.
 var ownLines = map[string]line[*Handler]{
+	"identity":           choiceLine("identity auto|id_token|access_token|userinfo", idp.Identities, func(h *Handler) *string { return &h.Identity }),
 	"algorithms":         {usage: "algorithms RS256 ES256", min: 1, max: -1, parse: parseAlgorithms},
 	"clock_skew":         durationLine("clock_skew 30s", func(h *Handler) *caddy.Duration { return &h.ClockSkew }),
 	"require":            {usage: "require realm_access.roles admin", min: 1, max: -1, many: true, parse: parseRequire},
@@ -185,7 +188,7 @@ var directiveBlock = block[*Handler]{
 		}
 		return all
 	}(),
-	later: []string{"client_secret_file", "dialect", "transport", "identity"},
+	later: []string{"client_secret_file", "transport"},
 }
 
 var limitsBlock = block[*Limits]{

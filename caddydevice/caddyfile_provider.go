@@ -25,6 +25,7 @@ var providerBlock = block[*Provider]{
 		"client_id":     textLine("client_id my-gateway", func(p *Provider) *string { return &p.ClientID }),
 		"client_secret": {usage: "client_secret {env.CLIENT_SECRET}", min: 1, max: 1, secret: true, parse: parseClientSecret},
 		"client_auth":   {usage: "client_auth auto|none|basic|post", min: 1, max: -1, parse: parseClientAuth},
+		"dialect":       choiceLine("dialect "+strings.Join(idp.Dialects(), "|"), idp.Dialects(), func(p *Provider) *string { return &p.Dialect }),
 		"endpoints":     {usage: "endpoints { … }", block: true, parse: parseEndpoints},
 		"scopes":        {usage: "scopes openid profile email", min: 1, max: -1, parse: parseScopes},
 		"param":         {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
@@ -32,7 +33,7 @@ var providerBlock = block[*Provider]{
 		"complete_uri":  choiceLine("complete_uri on|off", switches, func(p *Provider) *string { return &p.CompleteURI }),
 		"idp_timeout":   durationLine("idp_timeout 10s", func(p *Provider) *caddy.Duration { return &p.IdPTimeout }),
 	},
-	later: []string{"client_secret_file", "dialect", "transport"},
+	later: []string{"client_secret_file", "transport"},
 }
 
 var endpointsBlock = block[*Endpoints]{
@@ -41,9 +42,9 @@ var endpointsBlock = block[*Endpoints]{
 		"device_authorization": urlLine("device_authorization https://idp.example.com/device", func(e *Endpoints) *string { return &e.DeviceAuthorization }),
 		"token":                urlLine("token https://idp.example.com/token", func(e *Endpoints) *string { return &e.Token }),
 		"jwks":                 urlLine("jwks https://idp.example.com/jwks", func(e *Endpoints) *string { return &e.JWKS }),
+		"userinfo":             urlLine("userinfo https://idp.example.com/userinfo", func(e *Endpoints) *string { return &e.Userinfo }),
 		"revocation":           urlLine("revocation https://idp.example.com/revoke", func(e *Endpoints) *string { return &e.Revocation }),
 	},
-	later: []string{"userinfo"},
 }
 
 func init() {

@@ -267,12 +267,18 @@ func (d *dialect) forget(g *replayed) {
 // comeAsStranger is a client that the identity provider does not know as such.
 func (d *dialect) comeAsStranger(g *replayed) {
 	g.t.Helper()
+	g.estrange()
+	d.wantRefused(g, d.stranger)
+}
+
+// estrange makes the identity provider know another secret or, where there are
+// none, another client.
+func (g *replayed) estrange() {
 	if g.idp.ClientSecret != "" && g.resolved.ClientSecret != "" {
 		g.idp.ClientSecret = "quite-another-secret-than-the-one-in-the-configuration"
 	} else {
 		g.idp.ClientID = "somebody-else"
 	}
-	d.wantRefused(g, d.stranger)
 }
 
 // wantRefused wants a sign-in not to begin, or to come to something by itself
