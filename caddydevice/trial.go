@@ -145,8 +145,8 @@ func (c *checked) report(out io.Writer, who *session.Identity, received time.Tim
 // standard for one.
 var groupClaim = regexp.MustCompile(`(?i)(^|[^a-z])(groups?|roles?|member_?of|entitlements|wids)$`)
 
-// groupsIn finds lists of names, and objects that have a name for each key
-// (ZITADEL's roles), also inside other objects (Keycloak's realm_access.roles).
+// groupsIn finds lists of names, and objects that have a role for each key
+// (ZITADEL), also inside other objects (Keycloak's realm_access.roles).
 func groupsIn(claims map[string]any, inside string) (rules []ClaimRule) {
 	for _, name := range slices.Sorted(maps.Keys(claims)) {
 		path := inside + name
@@ -154,6 +154,10 @@ func groupsIn(claims map[string]any, inside string) (rules []ClaimRule) {
 		switch values := namesIn(claims[name]); {
 		case groupClaim.MatchString(name) && len(values) > 0:
 			rules = append(rules, ClaimRule{Claim: path, Values: values})
+		case groupClaim.MatchString(name) && isObject:
+			for _, key := range slices.Sorted(maps.Keys(inner)) {
+				rules = append(rules, ClaimRule{Claim: path + "." + key, Values: []string{"*"}})
+			}
 		case isObject:
 			rules = append(rules, groupsIn(inner, path+".")...)
 		}
