@@ -203,7 +203,7 @@ func TestGroupsIn(t *testing.T) {
 		`{"realm_access":{"roles":["a"]}}`:                          "require realm_access.roles a",
 		`{"resource_access":{"my-api":{"roles":["a"]}}}`:            "require resource_access.my-api.roles a",
 		`{"cognito:groups":["a"]}`:                                  "require cognito:groups a",
-		`{"urn:zitadel:iam:org:project:roles":{"b":{},"a":{}}}`:     "require urn:zitadel:iam:org:project:roles.a *|require urn:zitadel:iam:org:project:roles.b *",
+		`{"urn:zitadel:iam:org:project:roles":{"b":{"1":"x"},"a":{"1":"x"},"none":{}}}`:     "require urn:zitadel:iam:org:project:roles.a *|require urn:zitadel:iam:org:project:roles.b *",
 		`{"https://example.com/roles":["a"]}`:                       "require https://example.com/roles a",
 		`{"memberOf":["cn=a b,dc=x"]}`:                              "require memberOf `cn=a b,dc=x`",
 		`{"groups":[],"roles":null,"hasgroups":true,"controls":[]}`: "",

@@ -44,7 +44,7 @@ func (c *checked) try(ctx context.Context, out io.Writer) error {
 		Polled:  func(*session.Session, idp.Outcome, time.Duration) {},
 		Settled: func(_ *session.Session, r keeper.Result) { result = r; close(settled) },
 	})
-	defer k.Close()
+	defer k.Close() //nolint:contextcheck // it ends what is under way, whoever gives up
 	s, err := c.begin(ctx, client, table, out)
 	if err != nil {
 		return err
@@ -156,7 +156,10 @@ func groupsIn(claims map[string]any, inside string) (rules []ClaimRule) {
 			rules = append(rules, ClaimRule{Claim: path, Values: values})
 		case groupClaim.MatchString(name) && isObject:
 			for _, key := range slices.Sorted(maps.Keys(inner)) {
-				rules = append(rules, ClaimRule{Claim: path + "." + key, Values: []string{"*"}})
+				rule := ClaimRule{Claim: path + "." + key, Values: []string{"*"}}
+				if rule.matches(inner[key]) {
+					rules = append(rules, rule)
+				}
 			}
 		case isObject:
 			rules = append(rules, groupsIn(inner, path+".")...)
@@ -182,11 +185,11 @@ func namesIn(claim any) (names []string) {
 
 // requireLine writes a rule as a Caddyfile has it.
 func requireLine(rule ClaimRule) string {
-	words := []string{"require", quoted(rule.Claim)}
+	line := "require " + quoted(rule.Claim)
 	for _, value := range rule.Values {
-		words = append(words, quoted(value))
+		line += " " + quoted(value)
 	}
-	return strings.Join(words, " ")
+	return line
 }
 
 // quoted puts a word into quotes where the Caddyfile would make several of it,

@@ -124,7 +124,7 @@ var advice = map[problem]map[string]string{
 		"GitLab":   "GitLab has it from 17.2 on. Set endpoints { device_authorization <url>/oauth/authorize_device }.",
 	},
 	badDocument: {"": "Set the endpoint in question with endpoints, or correct it there."},
-	grantOff: {
+	grantOff: { //nolint:gosec // G101: advice
 		"":          "Allow the device authorization grant (RFC 8628) for the client {client} there.",
 		"Keycloak":  "In the admin console: Clients, {client}, Settings, Capability config: switch on \"OAuth 2.0 Device Authorization Grant\", and save.",
 		"authentik": "Check that the provider of {client} has an application.",

@@ -213,7 +213,7 @@ func (k *checking) checkPoll(ans Answer) {
 	case Failed:
 		k.wrong("client", refusalOf(ans.Err), ans.Err)
 	default:
-		k.wrong("client", notPending, fmt.Errorf("a sign-in that nobody has decided is answered with %s", ans.Err))
+		k.wrong("client", notPending, fmt.Errorf("a sign-in that nobody has decided is answered with %w", ans.Err))
 	}
 }
 
