@@ -197,17 +197,17 @@ func TestCommandTryDeclined(t *testing.T) {
 // TestGroupsIn finds what is about groups, whatever it is called.
 func TestGroupsIn(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"groups":["a","b"]}`:                                      "require groups a b",
-		`{"group":"a"}`:                                             "require group a",
-		`{"role":["a"],"sub":"x","scope":"a b"}`:                    "require role a",
-		`{"realm_access":{"roles":["a"]}}`:                          "require realm_access.roles a",
-		`{"resource_access":{"my-api":{"roles":["a"]}}}`:            "require resource_access.my-api.roles a",
-		`{"cognito:groups":["a"]}`:                                  "require cognito:groups a",
-		`{"urn:zitadel:iam:org:project:roles":{"b":{"1":"x"},"a":{"1":"x"},"none":{}}}`:     "require urn:zitadel:iam:org:project:roles.a *|require urn:zitadel:iam:org:project:roles.b *",
-		`{"https://example.com/roles":["a"]}`:                       "require https://example.com/roles a",
-		`{"memberOf":["cn=a b,dc=x"]}`:                              "require memberOf `cn=a b,dc=x`",
-		`{"groups":[],"roles":null,"hasgroups":true,"controls":[]}`: "",
-		`{"groups":[1,"a"],"wids":["w"]}`:                           "require groups a|require wids w",
+		`{"groups":["a","b"]}`:                           "require groups a b",
+		`{"group":"a"}`:                                  "require group a",
+		`{"role":["a"],"sub":"x","scope":"a b"}`:         "require role a",
+		`{"realm_access":{"roles":["a"]}}`:               "require realm_access.roles a",
+		`{"resource_access":{"my-api":{"roles":["a"]}}}`: "require resource_access.my-api.roles a",
+		`{"cognito:groups":["a"]}`:                       "require cognito:groups a",
+		`{"urn:zitadel:iam:org:project:roles":{"b":{"1":"x"},"a":{"1":"x"},"none":{}}}`: "require urn:zitadel:iam:org:project:roles.a *|require urn:zitadel:iam:org:project:roles.b *",
+		`{"https://example.com/roles":["a"]}`:                                           "require https://example.com/roles a",
+		`{"memberOf":["cn=a b,dc=x"]}`:                                                  "require memberOf `cn=a b,dc=x`",
+		`{"groups":[],"roles":null,"hasgroups":true,"controls":[]}`:                     "",
+		`{"groups":[1,"a"],"wids":["w"]}`:                                               "require groups a|require wids w",
 	} {
 		var claims map[string]any
 		if err := json.Unmarshal([]byte(text), &claims); err != nil {
@@ -225,4 +225,3 @@ func TestGroupsIn(t *testing.T) {
 		}
 	}
 }
-

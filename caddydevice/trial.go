@@ -18,6 +18,7 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/keeper"
 	"github.com/caddydevice/device-auth/caddydevice/internal/page"
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 	"github.com/caddydevice/device-auth/caddydevice/store"
 )
@@ -63,7 +64,15 @@ func (c *checked) try(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("%s (%w)", strings.Join(strings.Fields(text), " "), errors.Join(result.Err, errNotSignedIn))
 	}
 	c.report(out, snap.Identity, snap.Changed)
-	return table.SignOut(ctx, s)
+	for hint, token := range map[string]secret.String{"refresh_token": snap.Identity.RefreshToken, "access_token": snap.Identity.AccessToken} {
+		if token == "" {
+			continue
+		}
+		if err := client.Revoke(ctx, token, hint); err != nil && !errors.Is(err, idp.ErrNoRevocation) {
+			fmt.Fprintf(out, "The %s could not be revoked and lives on until it expires: %s\n", hint, printable(err.Error()))
+		}
+	}
+	return nil
 }
 
 var errNotSignedIn = errors.New("nobody was signed in")
@@ -185,11 +194,11 @@ func namesIn(claim any) (names []string) {
 
 // requireLine writes a rule as a Caddyfile has it.
 func requireLine(rule ClaimRule) string {
-	line := "require " + quoted(rule.Claim)
-	for _, value := range rule.Values {
-		line += " " + quoted(value)
+	words := slices.Concat([]string{rule.Claim}, rule.Values)
+	for i, word := range words {
+		words[i] = quoted(word)
 	}
-	return line
+	return "require " + strings.Join(words, " ")
 }
 
 // quoted puts a word into quotes where the Caddyfile would make several of it,
