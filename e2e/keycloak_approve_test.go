@@ -210,7 +210,7 @@ func keycloakSecretByPost(t *testing.T, realm *keycloak.Realm) {
 }
 
 // keycloakWithoutPKCE has a public client that does not demand it: auto works
-// there as well, and off works only there.
+// there as well, also where discovery does not know it, and off works only there.
 func keycloakWithoutPKCE(t *testing.T, realm *keycloak.Realm) {
 	lenient := realm.Server.NewRealm(t.Context(), t)
 	lenient.ChangeClient(t.Context(), t, keycloak.PublicClient, func(c keycloak.Client) {
@@ -225,7 +225,9 @@ func keycloakWithoutPKCE(t *testing.T, realm *keycloak.Realm) {
 		plan  keycloakPlan
 		works bool
 	}{
+		"demanded, auto":     {realm, keycloakPlan{}, true},
 		"not demanded, auto": {lenient, keycloakPlan{}, true},
+		"not known, auto":    {lenient, keycloakPlan{noPKCE: true}, true},
 		"not demanded, off":  {lenient, keycloakPlan{change: off}, true},
 		"demanded, off":      {realm, keycloakPlan{change: off}, false},
 	} {
@@ -234,6 +236,10 @@ func keycloakWithoutPKCE(t *testing.T, realm *keycloak.Realm) {
 			s := newKeycloakStage(t, p.realm, p.plan).clients()["public"]
 			if p.works {
 				s.signInAlice(t)
+				sent := len(s.rec.Secrets()["code verifier"]) > 0
+				if want := !p.plan.noPKCE && p.plan.change == nil; sent != want {
+					t.Errorf("a code verifier was sent: %v, want %v", sent, want)
+				}
 				return
 			}
 			if a := s.json(t, 502, "/"); a.Status != "failed" || a.Reason != "setup" {

@@ -76,6 +76,7 @@ type keycloakStage struct {
 type keycloakPlan struct {
 	change func(caddyfile string) string
 	secret string                             // the right one unless set
+	noPKCE bool                               // its discovery does not know PKCE, as one that is switched off
 	answer func(n int, answer map[string]any) // changes the nth answer to a device authorization request, from 1
 }
 
@@ -93,7 +94,7 @@ func newKeycloakStage(t *testing.T, realm *keycloak.Realm, p keycloakPlan) *keyc
 	t.Helper()
 	s := &keycloakStage{stage: emptyStage(t), realm: realm}
 	s.rec.SetTarget(t, realm.Server.URL())
-	s.watchAnswers(plan{asItIs: true, answer: p.answer})
+	s.watchAnswers(plan{asItIs: true, answer: p.answer, noPKCE: p.noPKCE})
 	if p.secret == "" {
 		p.secret = keycloak.Secret
 	}

@@ -42,6 +42,7 @@ type plan struct {
 	codeLife  time.Duration // of the provider's device codes
 	tokenLife time.Duration // of the provider's access tokens
 	keepToken bool          // the provider gives no new refresh token for an old one
+	noPKCE    bool          // discovery does not know PKCE
 	lineDown  bool          // the provider is out of reach when Caddy starts
 	// crowded: there are too many secrets to look for each of them in the log;
 	// other scenarios do that.
@@ -150,6 +151,9 @@ func (s *stage) watchAnswers(p plan) {
 	s.rec.RewriteAnswer(func(r *http.Request, answer map[string]any) {
 		if p.refresh != nil && isRefresh(r) {
 			p.refresh(answer)
+		}
+		if p.noPKCE {
+			delete(answer, "code_challenge_methods_supported")
 		}
 		if p.tokens != nil && answer["access_token"] != nil {
 			p.tokens()
