@@ -59,6 +59,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		discovery     <url>                  # <issuer>/.well-known/openid-configuration
 //		client_id     <id>                   # required
 //		client_secret <secret>               # none; best {env.NAME} or {file./path}
+//		client_secret_file <path>            # in place of client_secret
 //		client_auth   auto|none|basic|post
 //		endpoints {                          # each: what discovery tells
 //			device_authorization <url>
@@ -185,7 +186,7 @@ var directiveBlock = block[*Handler]{
 		}
 		return all
 	}(),
-	later: []string{"client_secret_file", "dialect", "transport", "identity"},
+	later: []string{"dialect", "transport", "identity"},
 }
 
 var limitsBlock = block[*Limits]{

@@ -20,19 +20,20 @@ import (
 var providerBlock = block[*Provider]{
 	title: "a provider in the global option device_auth",
 	lines: map[string]line[*Provider]{
-		"issuer":        urlLine("issuer https://idp.example.com", func(p *Provider) *string { return &p.Issuer }),
-		"discovery":     urlLine("discovery https://idp.example.com/discovery.json", func(p *Provider) *string { return &p.Discovery }),
-		"client_id":     textLine("client_id my-gateway", func(p *Provider) *string { return &p.ClientID }),
-		"client_secret": {usage: "client_secret {env.CLIENT_SECRET}", min: 1, max: 1, secret: true, parse: parseClientSecret},
-		"client_auth":   {usage: "client_auth auto|none|basic|post", min: 1, max: -1, parse: parseClientAuth},
-		"endpoints":     {usage: "endpoints { … }", block: true, parse: parseEndpoints},
-		"scopes":        {usage: "scopes openid profile email", min: 1, max: -1, parse: parseScopes},
-		"param":         {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
-		"pkce":          choiceLine("pkce auto|on|off", idp.PKCEModes, func(p *Provider) *string { return &p.PKCE }),
-		"complete_uri":  choiceLine("complete_uri on|off", switches, func(p *Provider) *string { return &p.CompleteURI }),
-		"idp_timeout":   durationLine("idp_timeout 10s", func(p *Provider) *caddy.Duration { return &p.IdPTimeout }),
+		"issuer":             urlLine("issuer https://idp.example.com", func(p *Provider) *string { return &p.Issuer }),
+		"discovery":          urlLine("discovery https://idp.example.com/discovery.json", func(p *Provider) *string { return &p.Discovery }),
+		"client_id":          textLine("client_id my-gateway", func(p *Provider) *string { return &p.ClientID }),
+		"client_secret":      {usage: "client_secret {env.CLIENT_SECRET}", min: 1, max: 1, secret: true, parse: parseClientSecret},
+		"client_secret_file": textLine("client_secret_file /run/secrets/client", func(p *Provider) *string { return &p.ClientSecretFile }),
+		"client_auth":        {usage: "client_auth auto|none|basic|post", min: 1, max: -1, parse: parseClientAuth},
+		"endpoints":          {usage: "endpoints { … }", block: true, parse: parseEndpoints},
+		"scopes":             {usage: "scopes openid profile email", min: 1, max: -1, parse: parseScopes},
+		"param":              {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
+		"pkce":               choiceLine("pkce auto|on|off", idp.PKCEModes, func(p *Provider) *string { return &p.PKCE }),
+		"complete_uri":       choiceLine("complete_uri on|off", switches, func(p *Provider) *string { return &p.CompleteURI }),
+		"idp_timeout":        durationLine("idp_timeout 10s", func(p *Provider) *caddy.Duration { return &p.IdPTimeout }),
 	},
-	later: []string{"client_secret_file", "dialect", "transport"},
+	later: []string{"dialect", "transport"},
 }
 
 var endpointsBlock = block[*Endpoints]{
@@ -133,6 +134,8 @@ func (p *Provider) missing(d *caddyfile.Dispenser, title string) error {
 		return d.Errf("%s: issuer is missing: add a line like: issuer https://idp.example.com", title)
 	case p.ClientID == "":
 		return d.Errf("%s: client_id is missing: add a line with the name under which this gateway is registered at the identity provider", title)
+	case p.ClientSecret != "" && p.ClientSecretFile != "":
+		return d.Errf("%s: %w", title, errTwoSecrets)
 	}
 	return nil
 }

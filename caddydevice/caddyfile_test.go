@@ -168,7 +168,7 @@ func jsonKeys(typ reflect.Type) []string {
 }
 
 func TestNearest(t *testing.T) {
-	names := []string{"issuer", "client_id", "client_secret", "client_auth", "scopes", "session", "start"}
+	names := []string{"issuer", "client_id", "client_secret_file", "client_secret", "client_auth", "scopes", "session", "start"}
 	for name, want := range map[string]string{
 		"isuer": "issuer", "Issuer": "issuer", "client-id": "client_id", "clientid": "client_id", "scope": "scopes", "secret": "client_secret",
 		"client": "", "x": "", "": "", "frobnicate": "", "sessions": "session", "starts": "start",

@@ -47,10 +47,15 @@ func siteConfig(t *testing.T, app map[string]any, sites ...site) *caddy.Config {
 // TestProvisionMistakes: each names the site, the directive, the key and the
 // value, and what to do.
 func TestProvisionMistakes(t *testing.T) {
-	empty := filepath.Join(t.TempDir(), "empty")
-	if err := os.WriteFile(empty, nil, 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
 	}
+	empty, newline, lines, huge := write("empty", ""), write("newline", "\r\n"), write("lines", "canary\n\n"), write("huge", strings.Repeat("canary", 1<<18))
 	good := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
 	for _, row := range []struct {
 		name string
@@ -81,6 +86,15 @@ func TestProvisionMistakes(t *testing.T) {
 		{"braces in a secret", map[string]any{"client_secret": "canary{canary}"}, `client_secret: what is in braces is neither {env.NAME} nor {file./path}`},
 		{"missing file", map[string]any{"client_secret": "{file./no/such/file}"}, "client_secret: {file./no/such/file}: the file is empty, or Caddy cannot read it"},
 		{"empty file", map[string]any{"client_secret": "{file." + empty + "}"}, "the file is empty"},
+		{"no secret file", map[string]any{"client_secret_file": "/no/such/file"}, "client_secret_file: open /no/such/file: no such file or directory: name a file that Caddy's user can read"},
+		{"a directory as secret file", map[string]any{"client_secret_file": dir}, "name a file that Caddy's user can read"},
+		{"empty secret file", map[string]any{"client_secret_file": empty}, "is empty: write into it what belongs there"},
+		{"secret file of a newline", map[string]any{"client_secret_file": newline}, "is empty: write into it what belongs there"},
+		{"secret file with several lines", map[string]any{"client_secret_file": lines}, "has several lines: it must hold the secret and nothing else"},
+		{"huge secret file", map[string]any{"client_secret_file": huge}, "is larger than 1 MiB"},
+		{"unset variable in the secret file's name", map[string]any{"client_secret_file": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}/x"}, "client_secret_file: {env.DEVICE_AUTH_NO_SUCH_VARIABLE} is not set"},
+		{"two secrets", map[string]any{"client_secret": "canary", "client_secret_file": "testdata/client_secret"}, "client_secret and client_secret_file are both set: keep one"},
+		{"none with a secret file", map[string]any{"client_auth": "none", "client_secret_file": "testdata/client_secret"}, "remove one"},
 		{"basic without a secret", map[string]any{"client_auth": "basic"}, "client_auth basic needs client_secret"},
 		{"none with a secret", map[string]any{"client_auth": "none", "client_secret": "canary"}, "remove one"},
 		{"unknown client_auth", map[string]any{"client_auth": "magic"}, `client_auth "magic" is none of auto`},

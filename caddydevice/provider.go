@@ -18,7 +18,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
-	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 )
 
 // Provider says which identity provider is asked, as whom and how. A handler
@@ -48,6 +47,12 @@ type Provider struct {
 	// written here is shown by GET /config, by the autosaved file and by
 	// Caddy's debug log, so it is warned about. Default: none, for a public client.
 	ClientSecret string `json:"client_secret,omitempty"`
+
+	// A file that holds the client's secret and nothing else, in place of
+	// client_secret. It is read when the configuration is loaded, without the
+	// newline at its end; a relative path starts at Caddy's working directory.
+	// `caddy reload --force` reads it again. Default: none.
+	ClientSecretFile string `json:"client_secret_file,omitempty"`
 
 	// How the client authenticates: auto, none, basic or post. Default: auto,
 	// which is none without a secret, else what the identity provider lists.
@@ -117,11 +122,11 @@ func (p *Provider) resolve() (resolvedProvider, error) {
 	if p.Endpoints != nil {
 		e = *p.Endpoints
 	}
-	clientSecret, literal := r.secret("client_secret", p.ClientSecret)
+	clientSecret, literal := r.clientSecret(p)
 	out := resolvedProvider{
 		Config: idp.Config{
 			Issuer: r.text("issuer", p.Issuer), Discovery: r.text("discovery", p.Discovery),
-			ClientID: r.text("client_id", p.ClientID), ClientSecret: secret.String(clientSecret),
+			ClientID: r.text("client_id", p.ClientID), ClientSecret: clientSecret,
 			ClientAuth: r.text("client_auth", p.ClientAuth),
 			Endpoints: idp.Endpoints{
 				DeviceAuthorization: r.text("endpoints device_authorization", e.DeviceAuthorization),
@@ -239,13 +244,14 @@ func noSuchProvider(name string, names []string) string {
 
 func (p *resolvedProvider) warnOfLiteral(logger *zap.Logger) {
 	if p.literal {
-		logger.Warn("client_secret is written into the configuration, where GET /config, the autosaved file and Caddy's debug log show it: use {env.NAME} or {file./path}")
+		logger.Warn("client_secret is written into the configuration, where GET /config, the autosaved file and Caddy's debug log show it: use {env.NAME}, {file./path} or client_secret_file")
 	}
 }
 
-// settingNames are the lines that the fields of idp.Config come from.
+// settingNames are the lines that the fields of idp.Config come from, with
+// commas between where there are several.
 var settingNames = map[string]string{
-	"Issuer": "issuer", "Discovery": "discovery", "Endpoints": "endpoints", "ClientID": "client_id", "ClientSecret": "client_secret",
+	"Issuer": "issuer", "Discovery": "discovery", "Endpoints": "endpoints", "ClientID": "client_id", "ClientSecret": "client_secret, client_secret_file",
 	"ClientAuth": "client_auth", "Scopes": "scopes", "PKCE": "pkce", "Algorithms": "algorithms", "NoCompleteURI": "complete_uri",
 	"Timeout": "idp_timeout", "ClockSkew": "clock_skew",
 }

@@ -136,9 +136,9 @@ func (cfg *Config) check() error {
 	case !slices.Contains(ClientAuthMethods, cfg.ClientAuth):
 		return fmt.Errorf("client_auth %q is none of %s", cfg.ClientAuth, strings.Join(ClientAuthMethods, ", "))
 	case cfg.ClientAuth == "none" && cfg.ClientSecret != "":
-		return errors.New("client_auth none sends no secret, but client_secret is set: remove one of them")
+		return errors.New("client_auth none sends no secret, but client_secret or client_secret_file is set: remove one of them")
 	case (cfg.ClientAuth == "basic" || cfg.ClientAuth == "post") && cfg.ClientSecret == "":
-		return fmt.Errorf("client_auth %s needs client_secret", cfg.ClientAuth)
+		return fmt.Errorf("client_auth %s needs client_secret or client_secret_file", cfg.ClientAuth)
 	case !slices.Contains(PKCEModes, cfg.PKCE):
 		return fmt.Errorf("pkce %q is none of %s", cfg.PKCE, strings.Join(PKCEModes, ", "))
 	case len(cfg.Scopes) > 0 && !slices.Contains(cfg.Scopes, "openid"):
