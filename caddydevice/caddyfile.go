@@ -71,6 +71,13 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		param         <name> <value>         # none; one line each, placeholders of the request allowed
 //		pkce          auto|on|off
 //		complete_uri  on|off
+//		transport {                          # directly; as in reverse_proxy's `transport http`
+//			tls_trust_pool  <source...>      # the system's
+//			tls_server_name <name>           # the address's
+//			tls_client_auth <cert file> <key file> | <name of a certificate of Caddy's>
+//			tls_insecure_skip_verify         # off
+//			network_proxy   url <url>        # none; no environment variable counts
+//		}
 //		idp_timeout   10s
 //
 //		# who gets in: every require and expect has to hold, by any of its
@@ -186,7 +193,7 @@ var directiveBlock = block[*Handler]{
 		}
 		return all
 	}(),
-	later: []string{"dialect", "transport", "identity"},
+	later: []string{"dialect", "identity"},
 }
 
 var limitsBlock = block[*Limits]{

@@ -31,9 +31,10 @@ var providerBlock = block[*Provider]{
 		"param":              {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
 		"pkce":               choiceLine("pkce auto|on|off", idp.PKCEModes, func(p *Provider) *string { return &p.PKCE }),
 		"complete_uri":       choiceLine("complete_uri on|off", switches, func(p *Provider) *string { return &p.CompleteURI }),
+		"transport":          {usage: "transport { … }", block: true, parse: parseTransport},
 		"idp_timeout":        durationLine("idp_timeout 10s", func(p *Provider) *caddy.Duration { return &p.IdPTimeout }),
 	},
-	later: []string{"dialect", "transport"},
+	later: []string{"dialect"},
 }
 
 var endpointsBlock = block[*Endpoints]{

@@ -135,6 +135,7 @@ func TestKeysAreLines(t *testing.T) {
 	}{
 		{Handler{}, slices.Sorted(maps.Keys(directiveBlock.lines)), []string{"match", "provider"}},
 		{Provider{}, slices.Sorted(maps.Keys(providerBlock.lines)), nil},
+		{Transport{}, slices.Sorted(maps.Keys(transportBlock.lines)), nil},
 		{Endpoints{}, slices.Sorted(maps.Keys(endpointsBlock.lines)), nil},
 		{Limits{}, slices.Sorted(maps.Keys(limitsBlock.lines)), nil},
 		{BearerConfig{}, slices.Sorted(maps.Keys(bearerBlock.lines)), nil},

@@ -92,6 +92,7 @@ var otherSettings = map[string]any{
 	"param":              map[string]any{"audience": []string{"x"}},
 	"pkce":               "off",
 	"complete_uri":       "off",
+	"transport":          map[string]any{"tls_server_name": "idp.example.com"},
 	"idp_timeout":        "5s",
 }
 

@@ -56,6 +56,8 @@ type Config struct {
 	// KeysOnly is for an issuer that nobody signs in at here: of its discovery
 	// document only the keys are needed.
 	KeysOnly bool
+	// Network is the way to the identity provider; nil is the plain one.
+	Network *Network
 	// Transport replaces the HTTP transport, for tests.
 	Transport http.RoundTripper
 }
@@ -98,7 +100,11 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, http: newHTTPClient(cfg.Timeout, cfg.Transport)}
+	transport := cfg.Transport
+	if transport == nil {
+		transport = cfg.Network.transport(cfg.Timeout)
+	}
+	c := &Client{cfg: cfg, http: newHTTPClient(cfg.Timeout, transport)}
 	patient := *c.http
 	patient.Timeout = RefreshTimeout
 	c.patient = &patient

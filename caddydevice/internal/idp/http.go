@@ -6,12 +6,10 @@ package idp
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -37,19 +35,8 @@ const (
 var errBodyTooLarge = fmt.Errorf("answer is larger than %d bytes", maxBody)
 
 // newHTTPClient returns a client whose every call ends within timeout, body
-// included. transport nil means a real one, which asks no proxy.
+// included.
 func newHTTPClient(timeout time.Duration, transport http.RoundTripper) *http.Client {
-	if transport == nil {
-		transport = &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    timeout,
-			MaxIdleConnsPerHost:    maxIdlePerHost,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: maxHeader,
-			ForceAttemptHTTP2:      true,
-		}
-	}
 	return &http.Client{
 		Timeout:       timeout,
 		Transport:     boundedTransport{transport},
