@@ -25,7 +25,7 @@ var providerBlock = block[*Provider]{
 		"client_id":          textLine("client_id my-gateway", func(p *Provider) *string { return &p.ClientID }),
 		"client_secret":      {usage: "client_secret {env.CLIENT_SECRET}", min: 1, max: 1, secret: true, parse: parseClientSecret},
 		"client_secret_file": textLine("client_secret_file /run/secrets/client", func(p *Provider) *string { return &p.ClientSecretFile }),
-		"client_auth":        {usage: "client_auth auto|none|basic|post", min: 1, max: -1, parse: parseClientAuth},
+		"client_auth":        {usage: "client_auth auto|none|basic|post|private_key_jwt …", min: 1, max: -1, parse: parseClientAuth},
 		"endpoints":          {usage: "endpoints { … }", block: true, parse: parseEndpoints},
 		"scopes":             {usage: "scopes openid profile email", min: 1, max: -1, parse: parseScopes},
 		"param":              {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
@@ -59,15 +59,24 @@ func parseClientSecret(in input, p *Provider) error {
 }
 
 func parseClientAuth(in input, p *Provider) error {
-	switch method := in.args[0]; {
-	case method == "private_key_jwt" || method == "tls":
-		return in.Errf("client_auth %s is not supported yet: use basic or post", method)
-	case len(in.args) > 1:
-		return in.Errf("client_auth has too many arguments: write one of %s", strings.Join(idp.ClientAuthMethods, ", "))
+	method, more := in.args[0], in.args[1:]
+	switch {
+	case method == "tls":
+		return in.Err("client_auth tls is not supported yet: use private_key_jwt")
 	case !slices.Contains(idp.ClientAuthMethods, method):
 		return in.Errf("client_auth %q is none of %s", method, strings.Join(idp.ClientAuthMethods, ", "))
+	case method == "private_key_jwt" && (len(more) == 0 || len(more) > 2):
+		return in.Err("client_auth private_key_jwt needs the file of the client's private key, and may have the key's id: write it like `client_auth private_key_jwt /etc/caddy/key.pem my-key`")
+	case method != "private_key_jwt" && len(more) > 0:
+		return in.Errf("client_auth %s has too many arguments: write one of %s", method, strings.Join(idp.ClientAuthMethods, ", "))
 	}
-	p.ClientAuth = in.args[0]
+	p.ClientAuth.Method = method
+	if len(more) > 0 {
+		p.ClientAuth.PEM = more[0]
+	}
+	if len(more) > 1 {
+		p.ClientAuth.KID = more[1]
+	}
 	return nil
 }
 

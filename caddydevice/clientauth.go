@@ -5,14 +5,76 @@ package caddydevice
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 )
+
+// ClientAuth is how the client authenticates. In JSON, a method without more is
+// its name alone.
+type ClientAuth struct {
+	// One of auto, none, basic, post, private_key_jwt. Default: auto, which is
+	// none without a secret, else what the identity provider lists.
+	Method string `json:"method,omitempty"`
+
+	// The file of the client's private key, in PEM and not encrypted, for
+	// private_key_jwt (RFC 7523 §2.2): RSA from 2048 bits on, EC or Ed25519. It
+	// is read when the configuration is loaded; `caddy reload --force` reads it
+	// again. The algorithm follows from the key: ES256, ES384, ES512 or EdDSA,
+	// and of RSA's the first that the identity provider lists of RS256, PS256
+	// and the longer ones.
+	PEM string `json:"pem,omitempty"`
+
+	// The key's id at the identity provider, for one that cannot tell by the
+	// signature. Default: none is sent.
+	KID string `json:"kid,omitempty"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *ClientAuth) UnmarshalJSON(text []byte) error {
+	if json.Unmarshal(text, &a.Method) == nil {
+		return nil
+	}
+	type plain ClientAuth
+	return caddy.StrictUnmarshalJSON(text, (*plain)(a))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a ClientAuth) MarshalJSON() ([]byte, error) {
+	if a.PEM == "" && a.KID == "" {
+		return json.Marshal(a.Method)
+	}
+	type plain ClientAuth
+	return json.Marshal(plain(a))
+}
+
+// clientKey reads the client's private key, and says which file is to blame
+// where it does not do.
+func (r *resolver) clientKey(a ClientAuth) (key secret.String, id string) {
+	const setting = "client_auth private_key_jwt"
+	if a.PEM == "" {
+		if a.KID != "" {
+			r.fail("client_auth", errors.New("kid is the id of a key: add pem, the file of that"))
+		}
+		return "", ""
+	}
+	key, id = r.file(setting, a.PEM), r.text(setting, a.KID)
+	if r.err != nil {
+		return "", ""
+	}
+	if err := idp.CheckClientKey(key); err != nil {
+		r.fail(setting, fmt.Errorf("%s: %w", a.PEM, err))
+	}
+	return key, id
+}
 
 var errTwoSecrets = errors.New("client_secret and client_secret_file are both set: keep one")
 

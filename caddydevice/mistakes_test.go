@@ -56,6 +56,7 @@ func TestProvisionMistakes(t *testing.T) {
 		return file
 	}
 	empty, newline, lines, huge := write("empty", ""), write("newline", "\r\n"), write("lines", "canary\n\n"), write("huge", strings.Repeat("canary", 1<<18))
+	key := inFile(t, newSigningKey(t).text)
 	good := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
 	for _, row := range []struct {
 		name string
@@ -97,6 +98,14 @@ func TestProvisionMistakes(t *testing.T) {
 		{"none with a secret file", map[string]any{"client_auth": "none", "client_secret_file": "testdata/client_secret"}, "remove one"},
 		{"basic without a secret", map[string]any{"client_auth": "basic"}, "client_auth basic needs client_secret"},
 		{"none with a secret", map[string]any{"client_auth": "none", "client_secret": "canary"}, "remove one"},
+		{"no key file", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "pem": "/no/such/file"}}, "client_auth private_key_jwt: open /no/such/file: no such file or directory: name a file that Caddy's user can read"},
+		{"no key in the file", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "pem": "testdata/client_secret"}}, "client_auth private_key_jwt: testdata/client_secret: there is no private key in it"},
+		{"unset variable in the key file's name", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "pem": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}"}}, "client_auth private_key_jwt: {env.DEVICE_AUTH_NO_SUCH_VARIABLE} is not set"},
+		{"no key", map[string]any{"client_auth": "private_key_jwt"}, "client_auth private_key_jwt needs the file of the client's private key"},
+		{"an id without a key", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "kid": "x"}}, "client_auth: kid is the id of a key: add pem, the file of that"},
+		{"a key for another method", map[string]any{"client_secret": "canary", "client_auth": map[string]any{"method": "post", "pem": key}}, "no other method takes one"},
+		{"a key and a secret", map[string]any{"client_secret": "canary", "client_auth": map[string]any{"method": "private_key_jwt", "pem": key}}, "client_auth private_key_jwt sends no secret"},
+		{"unknown key of client_auth", map[string]any{"client_auth": map[string]any{"method": "none", "key": "x"}}, `unknown field "key"`},
 		{"unknown client_auth", map[string]any{"client_auth": "magic"}, `client_auth "magic" is none of auto`},
 		{"unknown pkce", map[string]any{"pkce": "S256"}, `pkce "S256" is none of auto, on, off`},
 		{"unknown complete_uri", map[string]any{"complete_uri": "maybe"}, `complete_uri "maybe" is none of on, off`},

@@ -54,9 +54,10 @@ type Provider struct {
 	// `caddy reload --force` reads it again. Default: none.
 	ClientSecretFile string `json:"client_secret_file,omitempty"`
 
-	// How the client authenticates: auto, none, basic or post. Default: auto,
-	// which is none without a secret, else what the identity provider lists.
-	ClientAuth string `json:"client_auth,omitempty"`
+	// How the client authenticates: a method, auto, none, basic or post, or an
+	// object with one and the key that it needs. Default: auto, which is none
+	// without a secret, else what the identity provider lists.
+	ClientAuth ClientAuth `json:"client_auth,omitzero"`
 
 	// Endpoints in place of those that discovery tells. With the first three,
 	// and without discovery, nothing is discovered: then auto means basic for
@@ -132,7 +133,7 @@ func (p *Provider) resolve(ctx caddy.Context) (resolvedProvider, error) {
 		Config: idp.Config{
 			Issuer: r.text("issuer", p.Issuer), Discovery: r.text("discovery", p.Discovery),
 			ClientID: r.text("client_id", p.ClientID), ClientSecret: clientSecret,
-			ClientAuth: r.text("client_auth", p.ClientAuth),
+			ClientAuth: r.text("client_auth", p.ClientAuth.Method),
 			Endpoints: idp.Endpoints{
 				DeviceAuthorization: r.text("endpoints device_authorization", e.DeviceAuthorization),
 				Token:               r.text("endpoints token", e.Token),
@@ -153,6 +154,7 @@ func (p *Provider) resolve(ctx caddy.Context) (resolvedProvider, error) {
 		r.err = fmt.Errorf("complete_uri %q is none of %s", p.CompleteURI, strings.Join(switches, ", "))
 	}
 	out.params = r.templates(p.Param)
+	out.ClientKey, out.ClientKeyID = r.clientKey(p.ClientAuth)
 	network, warnings, err := p.Transport.provision(ctx, r)
 	if r.err != nil {
 		return out, r.err
@@ -266,7 +268,7 @@ func (p *resolvedProvider) warn(logger *zap.Logger) {
 // commas between where there are several.
 var settingNames = map[string]string{
 	"Issuer": "issuer", "Discovery": "discovery", "Endpoints": "endpoints", "ClientID": "client_id", "ClientSecret": "client_secret, client_secret_file",
-	"ClientAuth": "client_auth", "Scopes": "scopes", "PKCE": "pkce", "Algorithms": "algorithms", "NoCompleteURI": "complete_uri",
+	"ClientAuth": "client_auth", "ClientKey": "client_auth", "ClientKeyID": "client_auth", "Scopes": "scopes", "PKCE": "pkce", "Algorithms": "algorithms", "NoCompleteURI": "complete_uri",
 	"Timeout": "idp_timeout", "ClockSkew": "clock_skew", "Network": "transport",
 }
 
@@ -274,7 +276,9 @@ var settingNames = map[string]string{
 func (p *resolvedProvider) differences(other *resolvedProvider) []string {
 	var names []string
 	for _, field := range differingFields(p.Config, other.Config) {
-		names = append(names, settingNames[field])
+		if name := settingNames[field]; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	if !reflect.DeepEqual(p.params, other.params) {
 		names = append(names, "param")

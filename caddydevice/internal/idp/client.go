@@ -5,6 +5,7 @@ package idp
 
 import (
 	"context"
+	"crypto"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
@@ -38,6 +40,10 @@ type Config struct {
 	ClientSecret secret.String
 	// ClientAuth is one of [ClientAuthMethods]; "" is "auto".
 	ClientAuth string
+	// ClientKey is the client's private key in PEM, and ClientKeyID its kid at
+	// the identity provider, "" for none: for private_key_jwt.
+	ClientKey   secret.String
+	ClientKeyID string
 	// Scopes to ask for. Default: openid, and what the identity provider
 	// lists of profile, email and offline_access.
 	Scopes []string
@@ -69,7 +75,10 @@ type Endpoints struct{ DeviceAuthorization, Token, JWKS, Revocation string }
 // ClientAuthMethods are the values of Config.ClientAuth: "auto" is none
 // without a secret, else basic where the identity provider lists it or lists
 // nothing (RFC 8414 §2), else post.
-var ClientAuthMethods = []string{"auto", "none", "basic", "post"}
+var ClientAuthMethods = []string{"auto", "none", "basic", "post", "private_key_jwt"}
+
+// withoutSecret are the methods that send none.
+var withoutSecret = []string{"none", "private_key_jwt"}
 
 // Client is an identity provider as this gateway's client sees it. It makes no
 // request until it is first used, and is safe for concurrent use.
@@ -78,6 +87,10 @@ type Client struct {
 	http      *http.Client
 	patient   *http.Client // for refreshes: the same transport, but RefreshTimeout
 	discovery discovery
+	clientKey crypto.Signer // nil but for private_key_jwt
+	// endpointIsAudience is whether the identity provider takes assertions for
+	// its token endpoint only.
+	endpointIsAudience atomic.Bool
 }
 
 // New checks the configuration; it asks nobody.
@@ -108,6 +121,12 @@ func New(cfg Config) (*Client, error) {
 	patient := *c.http
 	patient.Timeout = RefreshTimeout
 	c.patient = &patient
+	if cfg.ClientAuth == "private_key_jwt" {
+		var err error
+		if c.clientKey, err = parseClientKey(cfg.ClientKey); err != nil {
+			return nil, fmt.Errorf("client_auth private_key_jwt: %w", err)
+		}
+	}
 	c.discovery.init()
 	if cfg.Discovery == "" && cfg.Endpoints.complete() {
 		c.discovery.good.Store(c.withoutDiscovery())
@@ -141,8 +160,10 @@ func (cfg *Config) check() error {
 		return errors.New("client_id is missing: it is the name under which this gateway is registered at the identity provider")
 	case !slices.Contains(ClientAuthMethods, cfg.ClientAuth):
 		return fmt.Errorf("client_auth %q is none of %s", cfg.ClientAuth, strings.Join(ClientAuthMethods, ", "))
-	case cfg.ClientAuth == "none" && cfg.ClientSecret != "":
-		return errors.New("client_auth none sends no secret, but client_secret or client_secret_file is set: remove one of them")
+	case slices.Contains(withoutSecret, cfg.ClientAuth) && cfg.ClientSecret != "":
+		return fmt.Errorf("client_auth %s sends no secret, but client_secret or client_secret_file is set: remove one of them", cfg.ClientAuth)
+	case (cfg.ClientAuth == "private_key_jwt") != (cfg.ClientKey != ""):
+		return errors.New("client_auth private_key_jwt needs the file of the client's private key, and no other method takes one: write it like `client_auth private_key_jwt /etc/caddy/key.pem`")
 	case (cfg.ClientAuth == "basic" || cfg.ClientAuth == "post") && cfg.ClientSecret == "":
 		return fmt.Errorf("client_auth %s needs client_secret or client_secret_file", cfg.ClientAuth)
 	case !slices.Contains(PKCEModes, cfg.PKCE):
@@ -204,15 +225,19 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // authenticate adds the client's credentials (RFC 6749 §2.3.1). client_id goes
 // into the form in every case: some servers want it there even with Basic.
-func (c *Client) authenticate(md *metadata, form url.Values, header http.Header) {
+// audience is whom an assertion is for.
+func (c *Client) authenticate(md *metadata, form url.Values, header http.Header, audience string) error {
 	secret := c.cfg.ClientSecret.Reveal()
 	switch c.authMethod(md) {
+	case "private_key_jwt":
+		return c.assert(md, form, audience)
 	case "basic":
 		pair := url.QueryEscape(c.cfg.ClientID) + ":" + url.QueryEscape(secret)
 		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
 	case "post":
 		form.Set("client_secret", secret)
 	}
+	return nil
 }
 
 func (c *Client) authMethod(md *metadata) string {

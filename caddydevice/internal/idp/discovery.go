@@ -33,6 +33,8 @@ type metadata struct {
 	ScopesSupported  []string `json:"scopes_supported"`
 	TokenAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 	ChallengeMethods []string `json:"code_challenge_methods_supported"`
+	// TokenAuthAlgorithms are for the client's assertions.
+	TokenAuthAlgorithms []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	// What nobody has to have: RFC 8414 §2 and OpenID Connect RP-Initiated
 	// Logout §2.1.
 	RevocationEndpoint optionalURL `json:"revocation_endpoint"`

@@ -108,19 +108,30 @@ type reply struct {
 }
 
 // secretFields are the fields of our forms that must not reach a log.
-var secretFields = []string{"client_secret", "device_code", "code_verifier", "refresh_token", "token"}
+var secretFields = []string{"client_secret", "client_assertion", "device_code", "code_verifier", "refresh_token", "token"}
 
 // postForm sends one form with the client's authentication and reads the
 // answer. An error means that there was no answer; the reply then only says
 // when it was asked for and whether the request may have arrived.
 func (c *Client) postForm(ctx context.Context, via *http.Client, md *metadata, endpoint string, form url.Values) (reply, error) {
+	send := func(audience string) (reply, error) { return c.post(ctx, via, md, endpoint, form, audience) }
+	if c.clientKey == nil {
+		return send("")
+	}
+	return c.postAsserted(send, md)
+}
+
+// post is one request of postForm.
+func (c *Client) post(ctx context.Context, via *http.Client, md *metadata, endpoint string, form url.Values, audience string) (reply, error) {
 	form.Set("client_id", c.cfg.ClientID)
 	header := http.Header{
 		"Content-Type": {"application/x-www-form-urlencoded"},
 		"Accept":       {"application/json"},
 	}
-	c.authenticate(md, form, header)
 	rep := reply{asked: time.Now()}
+	if err := c.authenticate(md, form, header, audience); err != nil {
+		return rep, err
+	}
 	for _, field := range secretFields {
 		rep.secrets = append(rep.secrets, form[field]...)
 	}
