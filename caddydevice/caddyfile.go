@@ -60,7 +60,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		client_id     <id>                   # required
 //		client_secret <secret>               # none; best {env.NAME} or {file./path}
 //		client_secret_file <path>            # in place of client_secret
-//		client_auth   auto|none|basic|post|private_key_jwt <key file> [<key id>]
+//		client_auth   auto|none|basic|post|private_key_jwt <key file> [<key id>]|tls
 //		endpoints {                          # each: what discovery tells
 //			device_authorization <url>
 //			token                <url>

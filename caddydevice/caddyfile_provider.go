@@ -25,7 +25,7 @@ var providerBlock = block[*Provider]{
 		"client_id":          textLine("client_id my-gateway", func(p *Provider) *string { return &p.ClientID }),
 		"client_secret":      {usage: "client_secret {env.CLIENT_SECRET}", min: 1, max: 1, secret: true, parse: parseClientSecret},
 		"client_secret_file": textLine("client_secret_file /run/secrets/client", func(p *Provider) *string { return &p.ClientSecretFile }),
-		"client_auth":        {usage: "client_auth auto|none|basic|post|private_key_jwt …", min: 1, max: -1, parse: parseClientAuth},
+		"client_auth":        {usage: "client_auth auto|none|basic|post|private_key_jwt …|tls", min: 1, max: -1, parse: parseClientAuth},
 		"endpoints":          {usage: "endpoints { … }", block: true, parse: parseEndpoints},
 		"scopes":             {usage: "scopes openid profile email", min: 1, max: -1, parse: parseScopes},
 		"param":              {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
@@ -61,8 +61,6 @@ func parseClientSecret(in input, p *Provider) error {
 func parseClientAuth(in input, p *Provider) error {
 	method, more := in.args[0], in.args[1:]
 	switch {
-	case method == "tls":
-		return in.Err("client_auth tls is not supported yet: use private_key_jwt")
 	case !slices.Contains(idp.ClientAuthMethods, method):
 		return in.Errf("client_auth %q is none of %s", method, strings.Join(idp.ClientAuthMethods, ", "))
 	case method == "private_key_jwt" && (len(more) == 0 || len(more) > 2):
@@ -146,6 +144,8 @@ func (p *Provider) missing(d *caddyfile.Dispenser, title string) error {
 		return d.Errf("%s: client_id is missing: add a line with the name under which this gateway is registered at the identity provider", title)
 	case p.ClientSecret != "" && p.ClientSecretFile != "":
 		return d.Errf("%s: %w", title, errTwoSecrets)
+	case p.ClientAuth.Method == "tls" && (p.Transport == nil || len(p.Transport.TLSClientAuth) == 0):
+		return d.Errf("%s: %w", title, idp.ErrNoClientCertificate)
 	}
 	return nil
 }

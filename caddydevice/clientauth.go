@@ -21,8 +21,9 @@ import (
 // ClientAuth is how the client authenticates. In JSON, a method without more is
 // its name alone.
 type ClientAuth struct {
-	// One of auto, none, basic, post, private_key_jwt. Default: auto, which is
-	// none without a secret, else what the identity provider lists.
+	// One of auto, none, basic, post, private_key_jwt and tls. Default: auto,
+	// which is none without a secret, else what the identity provider lists.
+	// tls needs a `transport` with tls_client_auth (RFC 8705 §2).
 	Method string `json:"method,omitempty"`
 
 	// The file of the client's private key, in PEM and not encrypted, for

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -18,6 +19,8 @@ import (
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 )
 
 // signingKey is a client's private key, and the text of its file.
@@ -149,5 +152,55 @@ func TestClientSecretFile(t *testing.T) {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
+	}
+}
+
+// TestClientAuthTLS: the certificate is all that says who the client is, and it
+// is shown where the identity provider asks for it (RFC 8705 §5).
+func TestClientAuthTLS(t *testing.T) {
+	authority := idptest.NewAuthority()
+	server := []tls.Certificate{authority.Certificate("127.0.0.1")}
+	p := startTLS(t, "127.0.0.1", &tls.Config{Certificates: server})
+	alias := startTLS(t, "127.0.0.1", &tls.Config{Certificates: server, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: authority.Pool()})
+	at := alias.Issuer
+	alias.Provider = p.Provider
+	p.Metadata = func(md map[string]any) {
+		md["mtls_endpoint_aliases"] = map[string]string{"device_authorization_endpoint": at + "/device", "token_endpoint": at + "/token", "revocation_endpoint": at + "/revoke"}
+	}
+	p.Device = func(n int) idptest.Reply {
+		answer := idptest.Device(p.Issuer, n)
+		answer["interval"] = 1
+		return idptest.JSON(http.StatusOK, answer)
+	}
+	p.Approve("")
+	cert, key := authority.Issue("gateway.example.com")
+	r := startCaddy(t)
+	r.idp = p.Provider
+	if err := r.load(fmt.Sprintf("client_auth tls\n transport {\n tls_trust_pool file %s\n tls_client_auth %s %s\n }", inFile(t, authority.PEM()), inFile(t, cert), inFile(t, key))); err != nil {
+		t.Fatal(err)
+	}
+	_, answer, body := r.get("/hello", "")
+	session, ok := answer["session"].(string)
+	if !ok {
+		t.Fatal(body)
+	}
+	if status, _, body := r.get("/.device/wait?timeout=30", session); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	if status, _, body := r.get("/hello", session); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
+	}
+	if asked := len(alias.shown); asked < 2 || len(p.shown) != 0 {
+		t.Errorf("the certificate was shown %d times at the alias, %d elsewhere", asked, len(p.shown))
+	}
+	for _, shown := range alias.shown {
+		if shown.Subject.CommonName != "gateway.example.com" {
+			t.Errorf("the certificate of %s was shown", shown.Subject)
+		}
+	}
+	for _, call := range p.Calls("") {
+		if len(call.Form) > 0 && (call.Basic || call.Form.Get("client_id") != "gate" || call.Form.Has("client_secret") || call.Form.Has("client_assertion")) {
+			t.Errorf("%s: %v", call.Path, call.Form)
+		}
 	}
 }

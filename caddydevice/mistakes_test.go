@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 )
 
 // site is one route of a server of these tests.
@@ -57,6 +59,8 @@ func TestProvisionMistakes(t *testing.T) {
 	}
 	empty, newline, lines, huge := write("empty", ""), write("newline", "\r\n"), write("lines", "canary\n\n"), write("huge", strings.Repeat("canary", 1<<18))
 	key := inFile(t, newSigningKey(t).text)
+	certText, keyText := idptest.NewAuthority().Issue("gateway")
+	shown := map[string]any{"tls_client_auth": []string{inFile(t, certText), inFile(t, keyText)}}
 	good := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
 	for _, row := range []struct {
 		name string
@@ -105,6 +109,10 @@ func TestProvisionMistakes(t *testing.T) {
 		{"an id without a key", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "kid": "x"}}, "client_auth: kid is the id of a key: add pem, the file of that"},
 		{"a key for another method", map[string]any{"client_secret": "canary", "client_auth": map[string]any{"method": "post", "pem": key}}, "no other method takes one"},
 		{"a key and a secret", map[string]any{"client_secret": "canary", "client_auth": map[string]any{"method": "private_key_jwt", "pem": key}}, "client_auth private_key_jwt sends no secret"},
+		{"tls without a certificate", map[string]any{"client_auth": "tls"}, "client_auth tls needs the client's certificate: add a transport with a line like `tls_client_auth"},
+		{"tls with another transport", map[string]any{"client_auth": "tls", "transport": map[string]any{"tls_server_name": "x"}}, "client_auth tls needs the client's certificate"},
+		{"tls with a secret", map[string]any{"client_auth": "tls", "client_secret": "canary", "transport": shown}, "client_auth tls sends no secret"},
+		{"tls in the clear", map[string]any{"client_auth": "tls", "issuer": "http://127.0.0.1:1", "transport": shown}, `issuer "http://127.0.0.1:1": must start with https://`},
 		{"unknown key of client_auth", map[string]any{"client_auth": map[string]any{"method": "none", "key": "x"}}, `unknown field "key"`},
 		{"unknown client_auth", map[string]any{"client_auth": "magic"}, `client_auth "magic" is none of auto`},
 		{"unknown pkce", map[string]any{"pkce": "S256"}, `pkce "S256" is none of auto, on, off`},

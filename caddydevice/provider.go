@@ -54,9 +54,9 @@ type Provider struct {
 	// `caddy reload --force` reads it again. Default: none.
 	ClientSecretFile string `json:"client_secret_file,omitempty"`
 
-	// How the client authenticates: a method, auto, none, basic or post, or an
-	// object with one and the key that it needs. Default: auto, which is none
-	// without a secret, else what the identity provider lists.
+	// How the client authenticates: a method, auto, none, basic, post or tls, or
+	// an object with private_key_jwt and the key that it needs. Default: auto,
+	// which is none without a secret, else what the identity provider lists.
 	ClientAuth ClientAuth `json:"client_auth,omitzero"`
 
 	// Endpoints in place of those that discovery tells. With the first three,

@@ -74,11 +74,15 @@ type Endpoints struct{ DeviceAuthorization, Token, JWKS, Revocation string }
 
 // ClientAuthMethods are the values of Config.ClientAuth: "auto" is none
 // without a secret, else basic where the identity provider lists it or lists
-// nothing (RFC 8414 §2), else post.
-var ClientAuthMethods = []string{"auto", "none", "basic", "post", "private_key_jwt"}
+// nothing (RFC 8414 §2), else post. "tls" is the certificate of Network, with
+// client_id in the form (RFC 8705 §2).
+var ClientAuthMethods = []string{"auto", "none", "basic", "post", "private_key_jwt", "tls"}
+
+// ErrNoClientCertificate is a configuration whose client has none to show.
+var ErrNoClientCertificate = errors.New("client_auth tls needs the client's certificate: add a transport with a line like `tls_client_auth /etc/ssl/gateway.pem /etc/ssl/gateway.key`")
 
 // withoutSecret are the methods that send none.
-var withoutSecret = []string{"none", "private_key_jwt"}
+var withoutSecret = []string{"none", "private_key_jwt", "tls"}
 
 // Client is an identity provider as this gateway's client sees it. It makes no
 // request until it is first used, and is safe for concurrent use.
@@ -146,7 +150,7 @@ func (cfg *Config) check() error {
 		{"endpoints jwks", cfg.Endpoints.JWKS},
 		{"endpoints revocation", cfg.Endpoints.Revocation},
 	} {
-		if err := checkEndpoint(e.url, false); err != nil && e.url != "" {
+		if err := checkEndpoint(e.url, cfg.ClientAuth == "tls"); err != nil && e.url != "" {
 			return fmt.Errorf("%s %q: %w", e.name, e.url, err)
 		}
 	}
@@ -166,6 +170,8 @@ func (cfg *Config) check() error {
 		return errors.New("client_auth private_key_jwt needs the file of the client's private key, and no other method takes one: write it like `client_auth private_key_jwt /etc/caddy/key.pem`")
 	case (cfg.ClientAuth == "basic" || cfg.ClientAuth == "post") && cfg.ClientSecret == "":
 		return fmt.Errorf("client_auth %s needs client_secret or client_secret_file", cfg.ClientAuth)
+	case cfg.ClientAuth == "tls" && !cfg.Network.showsCertificate():
+		return ErrNoClientCertificate
 	case !slices.Contains(PKCEModes, cfg.PKCE):
 		return fmt.Errorf("pkce %q is none of %s", cfg.PKCE, strings.Join(PKCEModes, ", "))
 	case len(cfg.Scopes) > 0 && !slices.Contains(cfg.Scopes, "openid"):
@@ -193,7 +199,8 @@ func CheckAlgorithm(alg string) error {
 
 // checkEndpoint accepts an absolute https URL, and a plain http one on
 // loopback: a secret must not cross a network in the clear (RFC 6749 §2.3.1,
-// §3.2). needHTTPS refuses that as well: an https issuer has no http endpoint.
+// §3.2). needHTTPS refuses that as well: an https issuer has no http endpoint,
+// and a client certificate is shown over TLS only.
 func checkEndpoint(raw string, needHTTPS bool) error {
 	u, err := url.Parse(raw)
 	switch {
@@ -205,6 +212,8 @@ func checkEndpoint(raw string, needHTTPS bool) error {
 		return nil
 	case u.Scheme == "http" && !needHTTPS && isLoopback(u.Hostname()):
 		return nil
+	case needHTTPS:
+		return errors.New("must start with https://")
 	}
 	return errors.New("must start with https:// (http:// is for loopback only)")
 }

@@ -4,6 +4,7 @@
 package idp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -39,6 +40,8 @@ type metadata struct {
 	// Logout §2.1.
 	RevocationEndpoint optionalURL `json:"revocation_endpoint"`
 	EndSessionEndpoint optionalURL `json:"end_session_endpoint"`
+	// MTLSAliases are an object for client_auth tls, which nobody has to have.
+	MTLSAliases json.RawMessage `json:"mtls_endpoint_aliases"`
 
 	keys    *keySet
 	fetched time.Time
@@ -213,6 +216,9 @@ func (c *Client) askDiscovery(ctx context.Context) (*metadata, error) {
 // useEndpoints puts the configured endpoints in place and checks the others.
 func (c *Client) useEndpoints(md *metadata) error {
 	needHTTPS := strings.HasPrefix(c.cfg.Issuer, "https:")
+	if c.cfg.ClientAuth == "tls" {
+		md.useAliases()
+	}
 	for _, e := range []struct {
 		member     string
 		url        *string
@@ -243,6 +249,20 @@ func (c *Client) useEndpoints(md *metadata) error {
 	}
 	md.RevocationEndpoint = c.revocationEndpoint(string(md.RevocationEndpoint), needHTTPS)
 	return nil
+}
+
+// useAliases puts the endpoints where a client certificate is asked for in place
+// of those where it is not (RFC 8705 §5). What has no alias stays.
+func (md *metadata) useAliases() {
+	var aliases struct {
+		Device     optionalURL `json:"device_authorization_endpoint"`
+		Token      optionalURL `json:"token_endpoint"`
+		Revocation optionalURL `json:"revocation_endpoint"`
+	}
+	_ = json.Unmarshal(md.MTLSAliases, &aliases) // none where it is no object
+	md.DeviceEndpoint = cmp.Or(string(aliases.Device), md.DeviceEndpoint)
+	md.TokenEndpoint = cmp.Or(string(aliases.Token), md.TokenEndpoint)
+	md.RevocationEndpoint = cmp.Or(aliases.Revocation, md.RevocationEndpoint)
 }
 
 // revocationEndpoint is the configured one, else the one that discovery tells.

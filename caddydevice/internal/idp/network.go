@@ -66,6 +66,11 @@ func (n *Network) ForOthers() *Network {
 	return others
 }
 
+// showsCertificate reports whether there is a client certificate to show.
+func (n *Network) showsCertificate() bool {
+	return n != nil && n.TLS != nil && (len(n.TLS.Certificates) > 0 || n.TLS.GetClientCertificate != nil)
+}
+
 // transport has our bounds, whichever way it goes.
 func (n *Network) transport(timeout time.Duration) *http.Transport {
 	t := &http.Transport{

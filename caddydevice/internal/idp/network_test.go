@@ -7,7 +7,10 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
@@ -71,5 +74,80 @@ func TestNetworkBounds(t *testing.T) {
 		if got, err := proxied.transport(time.Second).Proxy(r); err != nil || got != want {
 			t.Errorf("%s: %v, %v", address, got, err)
 		}
+	}
+}
+
+// TestMTLSAliases: client_auth tls goes to the endpoints that ask for a
+// certificate (RFC 8705 §5), unless others are configured; nobody else does.
+func TestMTLSAliases(t *testing.T) {
+	alias := func(names ...string) map[string]any {
+		all := map[string]any{}
+		for _, name := range names {
+			all[name] = issuer + "/mtls/" + name
+		}
+		return all
+	}
+	const device, token, revoke = "device_authorization_endpoint", "token_endpoint", "revocation_endpoint"
+	plain := []string{"/device", "/token", "/revoke"}
+	aliased := []string{"/mtls/" + device, "/mtls/" + token, "/mtls/" + revoke}
+	certificate := idptest.NewAuthority().Certificate("gateway")
+	for name, row := range map[string]struct {
+		method     string
+		aliases    any
+		configured string
+		want       []string // the paths that are asked
+		words      string   // where it fails
+	}{
+		"all":                    {"tls", alias(device, token, revoke), "", aliased, ""},
+		"one":                    {"tls", alias(token), "", []string{"/device", "/mtls/" + token, "/revoke"}, ""},
+		"none":                   {"tls", nil, "", plain, ""},
+		"no object":              {"tls", "x", "", plain, ""},
+		"no text":                {"tls", map[string]any{token: 5}, "", plain, ""},
+		"configured":             {"tls", alias(device, token, revoke), issuer + "/t2", []string{"/mtls/" + device, "/t2", "/mtls/" + revoke}, ""},
+		"in the clear":           {"tls", map[string]any{token: "http://127.0.0.1/token"}, "", nil, "token_endpoint must start with https://"},
+		"another method":         {"none", alias(device, token, revoke), "", plain, ""},
+		"another, and no object": {"none", []int{1}, "", plain, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider(func(p *idptest.Provider) {
+					p.Metadata = func(md map[string]any) { md["mtls_endpoint_aliases"] = row.aliases }
+				})
+				p.Always("/mtls/"+device, idptest.JSON(http.StatusOK, idptest.Device(issuer, 1)))
+				p.Always("/mtls/"+token, idptest.Pending())
+				p.Always("/t2", idptest.Pending())
+				p.Always("/mtls/"+revoke, idptest.Reply{Status: http.StatusOK})
+				client := newClient(t, p, func(cfg *Config) {
+					cfg.ClientAuth, cfg.Endpoints.Token = row.method, row.configured
+					cfg.Network = &Network{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}} //nolint:gosec // for its certificate only
+				})
+				if row.words != "" {
+					if _, err := client.Authorize(t.Context()); err == nil || !strings.Contains(err.Error(), row.words) {
+						t.Errorf("%v, want %q", err, row.words)
+					}
+					return
+				}
+				if _, err := client.Authorize(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				poll(client)
+				if err := client.Revoke(t.Context(), "refresh-canary", "refresh_token"); err != nil {
+					t.Fatal(err)
+				}
+				var asked []string
+				for _, call := range p.Calls("") {
+					if len(call.Form) == 0 {
+						continue // discovery
+					}
+					asked = append(asked, call.Path)
+					if call.Form.Get("client_id") != "gate" || call.Basic || call.Form.Has("client_secret") {
+						t.Errorf("%s: %v", call.Path, call.Form)
+					}
+				}
+				if !slices.Equal(asked, row.want) {
+					t.Errorf("%v, want %v", asked, row.want)
+				}
+			})
+		})
 	}
 }
