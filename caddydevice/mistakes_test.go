@@ -112,7 +112,7 @@ func TestProvisionMistakes(t *testing.T) {
 		{"tls without a certificate", map[string]any{"client_auth": "tls"}, "client_auth tls needs the client's certificate: add a transport with a line like `tls_client_auth"},
 		{"tls with another transport", map[string]any{"client_auth": "tls", "transport": map[string]any{"tls_server_name": "x"}}, "client_auth tls needs the client's certificate"},
 		{"tls with a secret", map[string]any{"client_auth": "tls", "client_secret": "canary", "transport": shown}, "client_auth tls sends no secret"},
-		{"tls in the clear", map[string]any{"client_auth": "tls", "issuer": "http://127.0.0.1:1", "transport": shown}, `issuer "http://127.0.0.1:1": must start with https://`},
+		{"tls in the clear", map[string]any{"client_auth": "tls", "endpoints": map[string]any{"token": "http://127.0.0.1:1"}, "transport": shown}, `endpoints token "http://127.0.0.1:1": must start with https://`},
 		{"unknown key of client_auth", map[string]any{"client_auth": map[string]any{"method": "none", "key": "x"}}, `unknown field "key"`},
 		{"unknown client_auth", map[string]any{"client_auth": "magic"}, `client_auth "magic" is none of auto`},
 		{"unknown pkce", map[string]any{"pkce": "S256"}, `pkce "S256" is none of auto, on, off`},

@@ -37,9 +37,10 @@ type Transport struct {
 	// is not the host of its address. Default: the host.
 	TLSServerName string `json:"tls_server_name,omitempty"`
 
-	// The certificate that the gateway shows where it is asked for one: the
-	// files of a certificate (PEM) and of its key, or one name whose
-	// certificate Caddy manages. Default: none.
+	// The certificate that the gateway shows where it is asked for one, and
+	// for one of its authority if the other side names some: the files of a
+	// certificate (PEM) and of its key, or one name whose certificate Caddy
+	// manages. Default: none.
 	TLSClientAuth []string `json:"tls_client_auth,omitempty"`
 
 	// Whether any certificate will do. DANGER: whoever is on the way can read

@@ -142,15 +142,19 @@ func (cfg *Config) check() error {
 	if cfg.Issuer == "" {
 		return errors.New("issuer is missing: write the identity provider's issuer URL, exactly as its discovery document has it")
 	}
-	for _, e := range []struct{ name, url string }{
-		{"issuer", cfg.Issuer},
-		{"discovery", cfg.Discovery},
-		{"endpoints device_authorization", cfg.Endpoints.DeviceAuthorization},
-		{"endpoints token", cfg.Endpoints.Token},
-		{"endpoints jwks", cfg.Endpoints.JWKS},
-		{"endpoints revocation", cfg.Endpoints.Revocation},
+	for _, e := range []struct {
+		name, url    string
+		authenticate bool // whether the client does, which tls does over TLS only
+	}{
+		{"issuer", cfg.Issuer, false},
+		{"discovery", cfg.Discovery, false},
+		{"endpoints device_authorization", cfg.Endpoints.DeviceAuthorization, true},
+		{"endpoints token", cfg.Endpoints.Token, true},
+		{"endpoints jwks", cfg.Endpoints.JWKS, false},
+		{"endpoints revocation", cfg.Endpoints.Revocation, true},
 	} {
-		if err := checkEndpoint(e.url, cfg.ClientAuth == "tls"); err != nil && e.url != "" {
+		needHTTPS := e.authenticate && cfg.ClientAuth == "tls"
+		if err := checkEndpoint(e.url, needHTTPS); err != nil && e.url != "" {
 			return fmt.Errorf("%s %q: %w", e.name, e.url, err)
 		}
 	}

@@ -216,7 +216,8 @@ func (c *Client) askDiscovery(ctx context.Context) (*metadata, error) {
 // useEndpoints puts the configured endpoints in place and checks the others.
 func (c *Client) useEndpoints(md *metadata) error {
 	needHTTPS := strings.HasPrefix(c.cfg.Issuer, "https:")
-	if c.cfg.ClientAuth == "tls" {
+	byCertificate := c.cfg.ClientAuth == "tls"
+	if byCertificate {
 		md.useAliases()
 	}
 	for _, e := range []struct {
@@ -243,11 +244,11 @@ func (c *Client) useEndpoints(md *metadata) error {
 		if *e.url == "" {
 			return fmt.Errorf("discovery: no %s: %s", e.member, e.remedy)
 		}
-		if err := checkEndpoint(*e.url, needHTTPS); err != nil {
+		if err := checkEndpoint(*e.url, needHTTPS || byCertificate && !e.forKeys); err != nil {
 			return fmt.Errorf("discovery: %s %w", e.member, err)
 		}
 	}
-	md.RevocationEndpoint = c.revocationEndpoint(string(md.RevocationEndpoint), needHTTPS)
+	md.RevocationEndpoint = c.revocationEndpoint(string(md.RevocationEndpoint), needHTTPS || byCertificate)
 	return nil
 }
 

@@ -151,3 +151,35 @@ func TestMTLSAliases(t *testing.T) {
 		})
 	}
 }
+
+// TestTLSBesideTheClear: an issuer on loopback may be asked in the clear, but not
+// where the client has to show its certificate.
+func TestTLSBesideTheClear(t *testing.T) {
+	const clear, secure = "http://127.0.0.1:1", "https://127.0.0.1:2"
+	for name, row := range map[string]struct {
+		aliases map[string]string
+		words   string // "" where it works
+		revokes bool
+	}{
+		"no alias":   {nil, "device_authorization_endpoint must start with https://", false},
+		"one only":   {map[string]string{"device_authorization_endpoint": secure + "/device"}, "token_endpoint must start with https://", false},
+		"both":       {map[string]string{"device_authorization_endpoint": secure + "/device", "token_endpoint": secure + "/token"}, "", false},
+		"revocation": {map[string]string{"device_authorization_endpoint": secure + "/device", "token_endpoint": secure + "/token", "revocation_endpoint": secure + "/revoke"}, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := idptest.New(clear)
+			p.Metadata = func(md map[string]any) { md["mtls_endpoint_aliases"] = row.aliases }
+			client := newClient(t, p, func(cfg *Config) {
+				cfg.Issuer, cfg.ClientAuth = clear, "tls"
+				cfg.Network = &Network{TLS: &tls.Config{Certificates: []tls.Certificate{idptest.NewAuthority().Certificate("gateway")}}} //nolint:gosec // for its certificate only
+			})
+			_, err := client.Authorize(t.Context())
+			if row.words == "" && err != nil || row.words != "" && (err == nil || !strings.Contains(err.Error(), row.words)) {
+				t.Errorf("%v, want %q", err, row.words)
+			}
+			if err := client.Revoke(t.Context(), "refresh-canary", "refresh_token"); row.words == "" && (err == nil) != row.revokes {
+				t.Errorf("revocation: %v", err)
+			}
+		})
+	}
+}
