@@ -144,7 +144,7 @@ func (h *Handler) instructions(r *http.Request, s *session.Session, snap *sessio
 			Body:   !h.isLogin(r) && r.ContentLength != 0,
 			NoQR:   r.URL.Query().Get("qr") == "0" && h.isLogin(r),
 		},
-		To: to, Reload: l.login(to, 1), ReloadAfter: pageReload,
+		To: to, Reload: l.login(to, snap.Renewals+1), ReloadAfter: pageReload,
 	}
 	if s.IsAway() {
 		a.Detail, a.NextTry = "away", s.NextTry()

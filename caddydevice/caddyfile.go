@@ -1,5 +1,4 @@
-// This file holds the Caddyfile: the directive, the global option, and what of
-// the grammar is not built yet.
+// This file holds the Caddyfile's directive, and how its blocks are read.
 
 package caddydevice
 
@@ -12,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 )
 
 func init() {
@@ -166,6 +167,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // ownLines are the directive's lines but for those of the identity provider.
 var ownLines = map[string]line[*Handler]{
+	"identity":           choiceLine("identity auto|id_token|access_token|userinfo", idp.Identities, func(h *Handler) *string { return &h.Identity }),
 	"algorithms":         {usage: "algorithms RS256 ES256", min: 1, max: -1, parse: parseAlgorithms},
 	"clock_skew":         durationLine("clock_skew 30s", func(h *Handler) *caddy.Duration { return &h.ClockSkew }),
 	"require":            {usage: "require realm_access.roles admin", min: 1, max: -1, many: true, parse: parseRequire},
@@ -193,7 +195,6 @@ var directiveBlock = block[*Handler]{
 		}
 		return all
 	}(),
-	later: []string{"dialect", "identity"},
 }
 
 var limitsBlock = block[*Limits]{

@@ -26,6 +26,7 @@ var providerBlock = block[*Provider]{
 		"client_secret":      {usage: "client_secret {env.CLIENT_SECRET}", min: 1, max: 1, secret: true, parse: parseClientSecret},
 		"client_secret_file": textLine("client_secret_file /run/secrets/client", func(p *Provider) *string { return &p.ClientSecretFile }),
 		"client_auth":        {usage: "client_auth auto|none|basic|post|private_key_jwt …|tls", min: 1, max: -1, parse: parseClientAuth},
+		"dialect":            choiceLine("dialect "+strings.Join(idp.Dialects(), "|"), idp.Dialects(), func(p *Provider) *string { return &p.Dialect }),
 		"endpoints":          {usage: "endpoints { … }", block: true, parse: parseEndpoints},
 		"scopes":             {usage: "scopes openid profile email", min: 1, max: -1, parse: parseScopes},
 		"param":              {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
@@ -34,7 +35,6 @@ var providerBlock = block[*Provider]{
 		"transport":          {usage: "transport { … }", block: true, parse: parseTransport},
 		"idp_timeout":        durationLine("idp_timeout 10s", func(p *Provider) *caddy.Duration { return &p.IdPTimeout }),
 	},
-	later: []string{"dialect"},
 }
 
 var endpointsBlock = block[*Endpoints]{
@@ -43,9 +43,9 @@ var endpointsBlock = block[*Endpoints]{
 		"device_authorization": urlLine("device_authorization https://idp.example.com/device", func(e *Endpoints) *string { return &e.DeviceAuthorization }),
 		"token":                urlLine("token https://idp.example.com/token", func(e *Endpoints) *string { return &e.Token }),
 		"jwks":                 urlLine("jwks https://idp.example.com/jwks", func(e *Endpoints) *string { return &e.JWKS }),
+		"userinfo":             urlLine("userinfo https://idp.example.com/userinfo", func(e *Endpoints) *string { return &e.Userinfo }),
 		"revocation":           urlLine("revocation https://idp.example.com/revoke", func(e *Endpoints) *string { return &e.Revocation }),
 	},
-	later: []string{"userinfo"},
 }
 
 func init() {

@@ -26,8 +26,8 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "device-auth",
-		Short:     "Shows and ends the sign-ins of device_auth",
-		Long:      "Shows and ends the sign-ins that the device_auth handlers of a running Caddy keep.",
+		Short:     "Checks identity providers, and shows and ends sign-ins",
+		Long:      "Checks the identity providers of device_auth, and shows and ends the sign-ins that its handlers in a running Caddy keep.",
 		CobraFunc: deviceAuthCommand,
 	})
 }
@@ -69,6 +69,8 @@ or --config the configuration that does. Without either it is the default,
 `
 
 func deviceAuthCommand(root *cobra.Command) {
+	addCheck(root)
+
 	sessions := &cobra.Command{Use: "sessions", Short: "Shows and ends sessions"}
 	root.AddCommand(sessions)
 

@@ -100,7 +100,8 @@ func (h *Handler) own(w http.ResponseWriter, r *http.Request) (s *session.Sessio
 
 // getLogin starts or resumes a sign-in. The page's own reloads carry again:
 // they never start one where the browser has lost the cookie, or where the
-// sign-in has come to an end that a person should see.
+// sign-in has come to an end that a person should see. What begins by itself
+// counts as a renewal: no page asks for ever where nobody touches it.
 func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	if query.Has("to") && !validDestination(query.Get("to")) {
@@ -114,7 +115,7 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 	case s == nil && again > 0 && cred.source == noCredential:
 		return h.noCookie(w, r)
 	case s == nil:
-		return h.startLogin(w, r, nil)
+		return h.startLogin(w, r, nil, 0)
 	}
 	snap := s.Now()
 	switch {
@@ -134,13 +135,29 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 		return h.superseded(w, r, h.destination(r), again)
 	case cred.source == fromBearer:
 		return h.refuseBearer(w, r, snap, "")
-	case again > 0 && snap.Reason != session.Unrenewed && snap.State != session.Superseded:
-		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: h.destination(r)})
+	case again > 0 && again <= h.pages.renewals && (snap.Reason == session.Unrenewed || query.Has(anew)):
+		return h.startLogin(w, r, snap, again)
+	case again > 0 && snap.State != session.Superseded:
+		return h.over(w, r, snap, again)
 	}
-	return h.startLogin(w, r, snap)
+	return h.startLogin(w, r, snap, 0)
+}
+
+// over shows why a sign-in has come to its end. Where a passer-by or the
+// provider has ended it the page begins anew after a while, since on a wall
+// nobody can press the button.
+func (h *Handler) over(w http.ResponseWriter, r *http.Request, snap *session.Snapshot, again int) error {
+	to := h.destination(r)
+	a := &page.Answer{Status: statusOf(snap), Detail: string(snap.Reason), Button: true, To: to}
+	if (snap.State == session.Denied || snap.State == session.Failed) && again <= h.pages.renewals {
+		a.Reload, a.ReloadAfter = h.linksFor(r).login(to, again)+"&"+anew+"=1", slowReload
+	}
+	return h.answer(w, r, http.StatusUnauthorized, a)
 }
 
 const (
+	// anew is the query by which a page begins a sign-in by itself.
+	anew = "anew"
 	// welcomed is the query by which a browser comes from the claim.
 	welcomed = "welcome"
 	// welcomeFor is how long a page says who is signed in before it goes on.
@@ -165,11 +182,11 @@ func (h *Handler) noCookie(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func (h *Handler) startLogin(w http.ResponseWriter, r *http.Request, over *session.Snapshot) error {
+func (h *Handler) startLogin(w http.ResponseWriter, r *http.Request, over *session.Snapshot, renewals int) error {
 	if !h.mayStart(r, true) {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required})
 	}
-	s, key, ok, err := h.begin(w, r)
+	s, key, ok, err := h.begin(w, r, renewals)
 	if !ok {
 		return err
 	}
@@ -201,7 +218,7 @@ func (h *Handler) postLogin(w http.ResponseWriter, r *http.Request) error {
 	if !h.mayStart(r, true) {
 		return h.answer(w, r, http.StatusUnauthorized, &page.Answer{Status: page.Required})
 	}
-	s, key, ok, err := h.begin(w, r)
+	s, key, ok, err := h.begin(w, r, 0)
 	if !ok {
 		return err
 	}

@@ -95,6 +95,14 @@ type Handler struct {
 	// together they are a mistake. Default: none.
 	ProviderName string `json:"provider,omitempty"`
 
+	// What tells who signed in. auto: the ID token, or the userinfo endpoint in a
+	// dialect without one. id_token: that alone. userinfo: what the endpoint adds
+	// to the ID token, both about the same sub (OpenID Connect Core §5.3.2), for
+	// where claims are only there. access_token: the access token, which must be
+	// a signed JWT for this client, for servers without an ID token in the device
+	// grant. Default: auto.
+	Identity string `json:"identity,omitempty"`
+
 	// The signature algorithms that an ID token may have, out of RS256, RS384,
 	// RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA. Default: all
 	// of these.

@@ -90,12 +90,10 @@ func (l *clientLimiter) allow(client netip.Prefix, proxy bool) (wait time.Durati
 }
 
 func take(l *rate.Limiter) (wait time.Duration, ok bool) {
-	r := l.Reserve()
-	if wait = r.Delay(); wait > 0 {
-		r.Cancel()
-		return wait, false
+	if l.Allow() { // a reservation that is given back would keep others waiting meanwhile
+		return 0, true
 	}
-	return 0, true
+	return time.Duration((1 - l.Tokens()) / float64(l.Limit()) * float64(time.Second)), false
 }
 
 // clientOf returns who is counted for a request: Caddy's client_ip, an IPv6

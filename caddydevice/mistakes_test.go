@@ -75,7 +75,7 @@ func TestProvisionMistakes(t *testing.T) {
 		{"plain endpoint", map[string]any{"endpoints": map[string]any{"token": "http://idp.example.com/t"}}, `endpoints token "http://idp.example.com/t": must start with https://`},
 		{"plain revocation", map[string]any{"endpoints": map[string]any{"revocation": "http://idp.example.com/r"}}, `endpoints revocation "http://idp.example.com/r": must start with https://`},
 		{"unset variable in revocation", map[string]any{"endpoints": map[string]any{"revocation": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}"}}, "endpoints revocation: {env."},
-		{"unknown endpoint", map[string]any{"endpoints": map[string]any{"userinfo": "https://idp.example.com/t"}}, "userinfo"},
+		{"unknown endpoint", map[string]any{"endpoints": map[string]any{"introspection": "https://idp.example.com/t"}}, "introspection"},
 		{"unset variable", map[string]any{"client_secret": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}"}, "client_secret: {env.DEVICE_AUTH_NO_SUCH_VARIABLE} is not set: set the variable DEVICE_AUTH_NO_SUCH_VARIABLE"},
 		{"unset variable in issuer", map[string]any{"issuer": "https://{env.DEVICE_AUTH_NO_SUCH_VARIABLE}"}, "issuer: {env.DEVICE_AUTH_NO_SUCH_VARIABLE} is not set"},
 		{"unset variable in discovery", map[string]any{"discovery": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}"}, "discovery: {env."},

@@ -104,6 +104,9 @@ func (h *Handler) checkPolicy() error {
 	if err := h.checkOpenIssuer(h.resolved.Issuer, len(h.Expect) > 0); err != nil {
 		return err
 	}
+	if err := h.checkTokens(); err != nil {
+		return err
+	}
 	if h.Bearer == nil {
 		return nil
 	}
@@ -112,6 +115,20 @@ func (h *Handler) checkPolicy() error {
 		if err := h.checkOpenIssuer(issuer, false); err != nil {
 			return fmt.Errorf("bearer: %w", err)
 		}
+	}
+	return nil
+}
+
+// checkTokens refuses what needs signed tokens where the dialect has none.
+func (h *Handler) checkTokens() error {
+	if !h.resolved.Opaque() {
+		return nil
+	}
+	switch {
+	case h.UpstreamToken == "id_token":
+		return fmt.Errorf("upstream_token id_token: there are no ID tokens in dialect %s: use access_token", h.resolved.Dialect)
+	case h.Bearer != nil && slices.Contains(h.bearerIssuers(), h.resolved.Issuer):
+		return fmt.Errorf("bearer on: the access tokens of dialect %s are opaque, so they cannot be verified here: remove the line", h.resolved.Dialect)
 	}
 	return nil
 }

@@ -59,13 +59,19 @@ type Provider struct {
 	// which is none without a secret, else what the identity provider lists.
 	ClientAuth ClientAuth `json:"client_auth,omitzero"`
 
+	// What the identity provider does in its own way, where that cannot be told
+	// from its discovery document and answers: github, tokenidp, or wso2_old
+	// (5.10 and 5.11). Default: nothing, which is right for all others.
+	Dialect string `json:"dialect,omitempty"`
+
 	// Endpoints in place of those that discovery tells. With the first three,
 	// and without discovery, nothing is discovered: then auto means basic for
 	// client_auth and off for pkce, and the default of scopes is openid alone.
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
 
-	// The scopes to ask for; openid must be among them. Default: openid, and
-	// what the identity provider lists of profile, email and offline_access.
+	// The scopes to ask for; openid must be among them where an ID token tells
+	// who signs in. Default: openid, unless identity is access_token, and what
+	// the identity provider lists of profile, email and offline_access.
 	Scopes []string `json:"scopes,omitempty"`
 
 	// Parameters that go with each device authorization request, beside what
@@ -104,6 +110,10 @@ type Endpoints struct {
 	// discovery tells.
 	JWKS string `json:"jwks,omitempty"`
 
+	// Where it is asked who signed in (OpenID Connect Core §5.3), where identity
+	// is userinfo. Default: what discovery tells.
+	Userinfo string `json:"userinfo,omitempty"`
+
 	// Where tokens are revoked when a session ends (RFC 7009). Default: what
 	// discovery tells; where that tells none, none are revoked.
 	Revocation string `json:"revocation,omitempty"`
@@ -138,9 +148,11 @@ func (p *Provider) resolve(ctx caddy.Context) (resolvedProvider, error) {
 				DeviceAuthorization: r.text("endpoints device_authorization", e.DeviceAuthorization),
 				Token:               r.text("endpoints token", e.Token),
 				JWKS:                r.text("endpoints jwks", e.JWKS),
+				Userinfo:            r.text("endpoints userinfo", e.Userinfo),
 				Revocation:          r.text("endpoints revocation", e.Revocation),
 			},
-			PKCE: r.text("pkce", p.PKCE), NoCompleteURI: p.CompleteURI == "off",
+			Dialect: r.text("dialect", p.Dialect),
+			PKCE:    r.text("pkce", p.PKCE), NoCompleteURI: p.CompleteURI == "off",
 			Timeout: time.Duration(p.IdPTimeout),
 		},
 	}
@@ -269,7 +281,7 @@ func (p *resolvedProvider) warn(logger *zap.Logger) {
 var settingNames = map[string]string{
 	"Issuer": "issuer", "Discovery": "discovery", "Endpoints": "endpoints", "ClientID": "client_id", "ClientSecret": "client_secret, client_secret_file",
 	"ClientAuth": "client_auth", "ClientKey": "client_auth", "ClientKeyID": "client_auth", "Scopes": "scopes", "PKCE": "pkce", "Algorithms": "algorithms", "NoCompleteURI": "complete_uri",
-	"Timeout": "idp_timeout", "ClockSkew": "clock_skew", "Network": "transport",
+	"Timeout": "idp_timeout", "ClockSkew": "clock_skew", "Network": "transport", "Dialect": "dialect", "Identity": "identity",
 }
 
 // differences are the lines in which two providers differ.

@@ -75,7 +75,7 @@ func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 	if err != nil {
 		return err
 	}
-	provider.ClockSkew, provider.Algorithms = time.Duration(h.ClockSkew), h.Algorithms
+	provider.ClockSkew, provider.Algorithms, provider.Identity = time.Duration(h.ClockSkew), h.Algorithms, h.Identity
 	h.resolved, h.params = provider.Config, provider.params
 	if err := h.checkPolicy(); err != nil {
 		return err
@@ -134,6 +134,7 @@ func (h *Handler) setDefaults() {
 	defaultTo(&h.Session.Idle, caddy.Duration(12*time.Hour))
 	defaultTo(&h.Session.Lifetime, caddy.Duration(30*24*time.Hour))
 	defaultTo(&h.UpstreamToken, "none")
+	defaultTo(&h.Identity, "auto")
 	defaultTo(&h.PathPrefix, "/.device")
 	if h.UpstreamHeaders == nil {
 		h.UpstreamHeaders = map[string]string{"Remote-User": "preferred_username", "Remote-Groups": "groups"}

@@ -113,6 +113,8 @@ func (g placedGate) besides(other placedGate) error {
 	switch {
 	case g.engine != other.engine && g.cookie.name == other.cookie.name:
 		return fmt.Errorf("it shares the cookie %s with the gate%s, which is for another identity provider: give one of them another name (session cookie)", g.cookie.name, g.at)
+	case !sameServer && g.engine == other.engine && g.pages.confirm != other.pages.confirm:
+		return fmt.Errorf("it shares its sign-ins with the gate%s, and only one of the two has them confirmed: make page confirm equal, or give one of them another client_id", g.at)
 	case !sameServer:
 		return nil
 	case g.engine != other.engine && g.PathPrefix == other.PathPrefix:

@@ -72,6 +72,7 @@ var otherSettings = map[string]any{
 	"insecure_cookie": true,
 	"clock_skew":      "10s",
 	"algorithms":      []string{"ES256"},
+	"identity":        "userinfo",
 
 	"match":            []any{map[string]any{"path": []string{"/x"}}},
 	"require":          []any{map[string]any{"claim": "groups", "values": []string{"staff"}}},
@@ -91,6 +92,7 @@ var otherSettings = map[string]any{
 	"scopes":             []string{"openid"},
 	"param":              map[string]any{"audience": []string{"x"}},
 	"pkce":               "off",
+	"dialect":            "wso2_old",
 	"complete_uri":       "off",
 	"transport":          map[string]any{"tls_server_name": "idp.example.com"},
 	"idp_timeout":        "5s",
@@ -153,9 +155,9 @@ func TestDefaultsAreEqual(t *testing.T) {
 	plain := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
 	written := map[string]any{
 		"issuer": "https://idp.example.com", "client_id": "gate", "path_prefix": "/.device", "session": map[string]any{"cookie": "device_auth", "idle": "12h", "lifetime": "30d"},
-		"upstream_token": "none",
-		"limits":         map[string]any{"code": "10m", "starts": map[string]any{"count": 10, "per": "1m"}},
-		"page":           map[string]any{"theme": "auto", "renew": 3, "confirm": "auto"},
+		"upstream_token": "none", "identity": "auto",
+		"limits": map[string]any{"code": "10m", "starts": map[string]any{"count": 10, "per": "1m"}},
+		"page":   map[string]any{"theme": "auto", "renew": 3, "confirm": "auto"},
 	}
 	if err := startSites(t, siteConfig(t, nil, site{"api.example.com", plain}, site{"api.example.com", written})); err != nil {
 		t.Error(err)
@@ -284,6 +286,8 @@ func TestGatesOfTwoServers(t *testing.T) {
 		{"another client, another host", map[string]any{"host": []string{"b.example.com"}}, map[string]any{"client_id": "other"}, ""},
 		{"another client, any host", nil, map[string]any{"client_id": "other"}, ""},
 		{"the same client, other settings", map[string]any{"host": []string{"a.example.com"}}, map[string]any{"path_prefix": "/x"}, ""},
+		{"the same client, confirmed at one", map[string]any{"host": []string{"a.example.com"}}, confirming, "only one of the two has them confirmed"},
+		{"the same client, confirmed at one, another host", map[string]any{"host": []string{"b.example.com"}}, confirming, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			two := maps.Clone(one)

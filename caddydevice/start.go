@@ -38,7 +38,7 @@ func (h *Handler) startOrRefuse(w http.ResponseWriter, r *http.Request, over *se
 
 // start starts a sign-in and shows it.
 func (h *Handler) start(w http.ResponseWriter, r *http.Request, over *session.Snapshot, status int) error {
-	s, key, ok, err := h.begin(w, r)
+	s, key, ok, err := h.begin(w, r, 0)
 	if !ok {
 		return err
 	}
@@ -47,7 +47,8 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, over *session.Sn
 }
 
 // begin makes a new session, or answers why there is none: then ok is false.
-func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Session, key session.Key, ok bool, err error) {
+// renewals are those that its page has had without a sign of life.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, renewals int) (s *session.Session, key session.Key, ok bool, err error) {
 	site := h.hosts.siteOf(r)
 	if site == "" {
 		return nil, key, false, h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "host"})
@@ -82,7 +83,9 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (s *session.Sess
 	if h.app.full() && !makeRoom(r.Context()) {
 		return nil, key, false, h.limited(w, r, pendingLimit, time.Minute)
 	}
-	s, key, err = h.engine.table.Create(r.Context(), h.newSession(r, site, login, params))
+	n := h.newSession(r, site, login, params)
+	n.Renewals = renewals
+	s, key, err = h.engine.table.Create(r.Context(), n)
 	if err != nil {
 		return nil, key, false, h.fault(w, r, "keeping a new session", err)
 	}

@@ -116,7 +116,7 @@ func (h *Handler) follow(r *http.Request, s *session.Session, stream *page.Strea
 		return stream.Send(event, id, h.dress(r, h.becameOf(r, s, snap, session.Key{}))) == nil
 	}
 	for tell(s) && undecided(shown) {
-		now := h.await(r, s, waiting{timeout: mostStream, changed: func(*session.Snapshot) bool { return false }, progress: func(s *session.Session) bool {
+		now := h.await(r, s, waiting{shown: shown, timeout: mostStream, changed: func(*session.Snapshot) bool { return false }, progress: func(s *session.Session) bool {
 			return stream.Beat() == nil && tell(s)
 		}})
 		if r.Context().Err() != nil || h.isUnloaded() {

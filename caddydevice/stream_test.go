@@ -6,6 +6,7 @@ package caddydevice
 import (
 	"context"
 	"encoding/json"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
 // bubbleGate is a gate within a bubble: its identity provider needs no socket.
@@ -384,6 +386,121 @@ func TestUnrenewedStartsAnew(t *testing.T) {
 			t.Errorf("once it is back: %d %s", resp.StatusCode, body)
 		}
 	})
+}
+
+// TestUnrenewedIsARenewal: a code that takes the place of one that could not be
+// renewed counts as its renewal, so that a page that nobody touches asks no more
+// often for all that the provider comes and goes (RFC 8628 §3.5).
+func TestUnrenewedIsARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newBubbleGate(t, nil)
+		key, target := g.begin(browserHeaders), "/.device/login?again=1"
+		starts := 0
+		for range 10 { // the provider answers for starts, and is away for renewals
+			g.idp.Always("/device", idptest.Reply{Status: 502})
+			g.watch(time.Hour, key, "")
+			g.idp.Answer("/device", nil)
+			resp, body := g.ask(time.Minute, "GET", target, key, browserHeaders, "")
+			if resp.StatusCode == http.StatusUnauthorized && strings.Contains(body, "Code expired") {
+				break
+			}
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("%d %s", resp.StatusCode, body)
+			}
+			starts++
+			key = resp.Cookies()[0].Value
+			_, reload, _ := strings.Cut(body, `data-reload-url="`)
+			reload, _, _ = strings.Cut(reload, `"`)
+			target = html.UnescapeString(reload)
+		}
+		if starts != 3 {
+			t.Errorf("%d sign-ins began by themselves, with renew 3", starts)
+		}
+	})
+}
+
+// TestBeginsAnew: a page whose sign-in was declined, or failed, begins another
+// after a minute, as often as a code may be renewed; a reload before shows why.
+func TestBeginsAnew(t *testing.T) {
+	for _, c := range []struct {
+		name, title string
+		reply       idptest.Reply
+	}{
+		{"declined", "Sign-in declined", idptest.Error(400, "access_denied")},
+		{"forgotten", "Sign-in lost", idptest.Error(400, "invalid_grant")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newBubbleGate(t, nil)
+				g.idp.Decide("", c.reply)
+				key, starts := g.begin(browserHeaders), 1
+				for target := "/.device/login?again=1"; target != ""; starts = g.starts() {
+					time.Sleep(time.Minute)
+					resp, body := g.ask(time.Minute, "GET", target, key, browserHeaders, "")
+					if !strings.Contains(body, c.title) || !strings.Contains(body, `id="new-code"`) || g.starts() != starts {
+						t.Fatalf("%d %s", resp.StatusCode, body)
+					}
+					_, reload, more := strings.Cut(body, `data-reload-url="`)
+					if !more {
+						break
+					}
+					reload, _, _ = strings.Cut(reload, `"`)
+					if !strings.Contains(body, `data-after="60"`) {
+						t.Errorf("not after a minute: %s", body)
+					}
+					resp, body = g.ask(time.Minute, "GET", html.UnescapeString(reload), key, browserHeaders, "")
+					if resp.StatusCode != http.StatusOK {
+						t.Fatalf("%d %s", resp.StatusCode, body)
+					}
+					key = resp.Cookies()[0].Value
+					_, target, _ = strings.Cut(body, `data-reload-url="`)
+					target, _, _ = strings.Cut(target, `"`)
+					target = html.UnescapeString(target)
+				}
+				if g.starts() != 1+3 {
+					t.Errorf("%d sign-ins, with renew 3", g.starts())
+				}
+			})
+		})
+	}
+}
+
+// TestChangeBetweenLooks: what has changed since a client was told is told at
+// once, not at the next beat.
+func TestChangeBetweenLooks(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*bubbleGate, *session.Session)
+	}{
+		{"approved", func(g *bubbleGate, _ *session.Session) { g.idp.Approve("") }},
+		{"renewed", func(_ *bubbleGate, s *session.Session) {
+			login := *s.Now().Login
+			login.DeviceCode, login.UserCode = "device-canary-2", "WDJB-0002"
+			if err := s.NextCode(t.Context(), login); err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newBubbleGate(t, nil)
+				text := g.begin(browserHeaders)
+				key, _ := session.ParseKey(text)
+				s, err := g.engine.table.Lookup(t.Context(), key, "api.example.com")
+				if err != nil {
+					t.Fatal(err)
+				}
+				shown := s.Now()
+				c.change(g, s)
+				time.Sleep(time.Minute)
+				began := time.Now()
+				g.await(httptest.NewRequest("GET", "https://api.example.com/", nil), s, waiting{shown: shown, timeout: time.Hour, changed: func(now *session.Snapshot) bool { return sameCode(shown, now) }})
+				if took := time.Since(began); took > 0 {
+					t.Errorf("told after %s", took)
+				}
+			})
+		})
+	}
 }
 
 // TestConfirm: where it is required nothing opens before somebody has said so

@@ -3,6 +3,7 @@
 package caddydevice
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"strings"
@@ -52,7 +53,7 @@ func (h *Handler) getWait(w http.ResponseWriter, r *http.Request) error {
 		if !ok {
 			return h.limited(w, r, waitsLimit, retrySoon)
 		}
-		s = h.await(r, s, waiting{timeout: timeout, changed: func(now *session.Snapshot) bool { return sameCode(snap, now) }})
+		s = h.await(r, s, waiting{shown: snap, timeout: timeout, changed: func(now *session.Snapshot) bool { return sameCode(snap, now) }})
 		end()
 	}
 	return h.outcome(w, r, s, cred.key)
@@ -139,6 +140,8 @@ func (h *Handler) deadline(w http.ResponseWriter, left time.Duration) {
 
 // waiting is how long to wait for a sign-in to be decided.
 type waiting struct {
+	// shown is what the client knows of the sign-in; nil is how it is now.
+	shown   *session.Snapshot
 	timeout time.Duration
 	// changed, where given, is called with each change that leaves the sign-in
 	// in its state, like another code; it ends the wait by returning false.
@@ -159,8 +162,13 @@ func (h *Handler) await(r *http.Request, s *session.Session, wait waiting) *sess
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	unloaded := h.unloaded
-	snap := s.Now()
+	snap := cmp.Or(wait.shown, s.Now())
 	for undecided(snap) {
+		now := s.Now()
+		if now.State != snap.State || (now != snap && wait.changed != nil && !wait.changed(now)) {
+			return s
+		}
+		snap = now
 		select {
 		case <-snap.Next():
 			s = h.newest(r, s)
@@ -182,11 +190,6 @@ func (h *Handler) await(r *http.Request, s *session.Session, wait waiting) *sess
 			}
 			unloaded = nil
 		}
-		now := s.Now()
-		if now.State != snap.State || (now != snap && wait.changed != nil && !wait.changed(now)) {
-			return s
-		}
-		snap = now
 	}
 	return s
 }

@@ -145,12 +145,14 @@ func TestKioskLooks(t *testing.T) {
 	t.Parallel()
 	first := deviceAuth("", manyStarts, "expect preferred_username alice", pageBlock(`title "Wall of the workshop"`))
 	second := deviceAuth("", manyStarts, pageBlock("confirm required", `colors {`, `background "#1d3557"`, `text "#f1faee"`, `accent "#ffd166"`, `}`))
-	s := newStage(t, plan{caddyfile: oneSite(first) + strings.ReplaceAll(oneSite(second), "{$GATE_PORT}", "{$GATE_PORT_2}")})
+	// hosts apart: sign-ins are a host's, and confirmed at all of its gates or at none
+	other := strings.NewReplacer("localhost", "127.0.0.1", "{$GATE_PORT}", "{$GATE_PORT_2}").Replace(oneSite(second))
+	s := newStage(t, plan{caddyfile: oneSite(first) + other})
 	for _, on := range screens {
 		t.Run(on.name, func(t *testing.T) {
 			l := s.newLooker(t, on)
 			l.signsInAtLast(s.url + "/wall?screen=" + strings.ReplaceAll(on.name, " ", "-"))
-			l.confirms("http://localhost:" + s.gate.Port2() + "/wall")
+			l.confirms("http://127.0.0.1:" + s.gate.Port2() + "/wall")
 			l.wantNoScriptErrors()
 		})
 	}

@@ -3,9 +3,10 @@
 # detector; curl, wget, HTTPie and a terminal to run them in; a QR reader, and
 # ImageMagick for photographs of QR codes; Chromium, and axe-core for what it
 # shows; Python with requests, git and kubectl for the examples in a terminal;
-# Prometheus; and two identity providers with what they run on (Node.js; Java
-# and Maven for Keycloak). On Debian and as root it does so itself; elsewhere it
-# prints what is missing. It ends with 0 only when everything is there.
+# Prometheus; and three identity providers with what they run on (Node.js; Java
+# and Maven for Keycloak, and for Spring's, which is built from examples/spring).
+# On Debian and as root it does so itself; elsewhere it prints what is missing.
+# It ends with 0 only when everything is there.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PATH=$PWD/bin/node/node_modules/node/bin:$PATH
@@ -49,6 +50,7 @@ need kubectl kubernetes-client
 need node nodejs
 need npm npm
 need java default-jre-headless
+need javac default-jdk-headless
 need mvn maven
 need promtool prometheus
 has_requests || install python3-requests
@@ -87,3 +89,11 @@ if [ ! -x "$cache/keycloak-$keycloak/bin/kc.sh" ]; then
 	mv "$cache/fetch/keycloak-$keycloak" "$cache/" && rm -rf "$cache/fetch" || exit 1
 fi
 ln -sfn "keycloak-$keycloak" "$cache/keycloak" || exit 1
+
+# what examples/spring is built of: the test builds it anew, from Maven's cache
+spring=$cache/spring
+if ! cmp -s examples/spring/pom.xml "$spring/pom.xml"; then
+	echo "fetching what examples/spring is built of"
+	rm -rf "$spring" && cp -R examples/spring "$spring" || exit 1
+	mvn -q -B -f "$spring/pom.xml" package || { rm -rf "$spring"; exit 1; }
+fi

@@ -145,6 +145,19 @@ func (c *Client) checkIssuer(claims map[string]any) error {
 // checkAccessType refuses what is another kind of token, whatever its header
 // says, and what is not marked as an access token (RFC 8725 §3.11, §3.12).
 func checkAccessType(head header, cs claimSet) error {
+	if err := checkNoOtherKind(cs); err != nil || head.typ == "at+jwt" {
+		return err
+	}
+	for _, mark := range accessMarks {
+		if cs.all[mark.claim] == mark.value {
+			return nil
+		}
+	}
+	return fmt.Errorf("its header typ is %q, not at+jwt (RFC 9068 §2.1), and no known mark says that it is an access token", words(head.typ))
+}
+
+// checkNoOtherKind refuses a token that its claims say is of another kind.
+func checkNoOtherKind(cs claimSet) error {
 	if slices.ContainsFunc(otherTypes, func(typ string) bool { return strings.EqualFold(typ, cs.Type) }) {
 		return fmt.Errorf("its claim typ is %q", words(cs.Type))
 	}
@@ -153,15 +166,7 @@ func checkAccessType(head header, cs claimSet) error {
 			return fmt.Errorf("%s is there: %s", no.claim, no.why)
 		}
 	}
-	if head.typ == "at+jwt" {
-		return nil
-	}
-	for _, mark := range accessMarks {
-		if cs.all[mark.claim] == mark.value {
-			return nil
-		}
-	}
-	return fmt.Errorf("its header typ is %q, not at+jwt (RFC 9068 §2.1), and no known mark says that it is an access token", words(head.typ))
+	return nil
 }
 
 // checkAudience looks for one of ours among those that the token is for (RFC

@@ -44,14 +44,19 @@ type Config struct {
 	// the identity provider, "" for none: for private_key_jwt.
 	ClientKey   secret.String
 	ClientKeyID string
-	// Scopes to ask for. Default: openid, and what the identity provider
-	// lists of profile, email and offline_access.
+	// Scopes to ask for. Default: openid, unless Identity does without ID
+	// tokens, and what the identity provider lists of profile, email and
+	// offline_access.
 	Scopes []string
 	// PKCE is one of [PKCEModes]; "" is "auto".
 	PKCE string
 	// Algorithms are the signature algorithms that an ID token may have, out
 	// of [Algorithms]; none stands for all of those.
 	Algorithms []string
+	// Dialect is one of [Dialects]; "" is the standards'.
+	Dialect string
+	// Identity is one of [Identities]; "" is "auto".
+	Identity string
 	// NoCompleteURI leaves verification_uri_complete out of what is shown.
 	NoCompleteURI bool
 	// Timeout bounds each request but a refresh. Default: 10 s.
@@ -69,13 +74,14 @@ type Config struct {
 }
 
 // Endpoints are addresses of an identity provider; "" is one that discovery
-// tells. Revocation is one that nobody has to have.
-type Endpoints struct{ DeviceAuthorization, Token, JWKS, Revocation string }
+// tells. Userinfo is needed where that is the identity; Revocation is one that
+// nobody has to have.
+type Endpoints struct{ DeviceAuthorization, Token, JWKS, Userinfo, Revocation string }
 
 // ClientAuthMethods are the values of Config.ClientAuth: "auto" is none
 // without a secret, else basic where the identity provider lists it or lists
-// nothing (RFC 8414 §2), else post. "tls" is the certificate of Network, with
-// client_id in the form (RFC 8705 §2).
+// nothing (RFC 8414 §2) and is not known to misread it, else post. "tls" is the
+// certificate of Network, with client_id in the form (RFC 8705 §2).
 var ClientAuthMethods = []string{"auto", "none", "basic", "post", "private_key_jwt", "tls"}
 
 // ErrNoClientCertificate is a configuration whose client has none to show.
@@ -88,6 +94,8 @@ var withoutSecret = []string{"none", "private_key_jwt", "tls"}
 // request until it is first used, and is safe for concurrent use.
 type Client struct {
 	cfg       Config
+	dialect   dialect
+	polled    meaning
 	http      *http.Client
 	patient   *http.Client // for refreshes: the same transport, but RefreshTimeout
 	discovery discovery
@@ -111,9 +119,14 @@ func New(cfg Config) (*Client, error) {
 	if cfg.PKCE == "" {
 		cfg.PKCE = "auto"
 	}
+	if cfg.Identity == "" {
+		cfg.Identity = "auto"
+	}
 	if len(cfg.Algorithms) == 0 {
 		cfg.Algorithms = Algorithms
 	}
+	d := dialects[cfg.Dialect]
+	cfg.Endpoints = cfg.Endpoints.withDialect(d, cfg.Issuer)
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -121,7 +134,7 @@ func New(cfg Config) (*Client, error) {
 	if transport == nil {
 		transport = cfg.Network.transport(cfg.Timeout)
 	}
-	c := &Client{cfg: cfg, http: newHTTPClient(cfg.Timeout, transport)}
+	c := &Client{cfg: cfg, dialect: d, polled: d.meaningOfPolls(), http: newHTTPClient(cfg.Timeout, transport)}
 	patient := *c.http
 	patient.Timeout = RefreshTimeout
 	c.patient = &patient
@@ -132,7 +145,7 @@ func New(cfg Config) (*Client, error) {
 		}
 	}
 	c.discovery.init()
-	if cfg.Discovery == "" && cfg.Endpoints.complete() {
+	if cfg.Discovery == "" && cfg.Endpoints.complete(d) {
 		c.discovery.good.Store(c.withoutDiscovery())
 	}
 	return c, nil
@@ -151,6 +164,7 @@ func (cfg *Config) check() error {
 		{"endpoints device_authorization", cfg.Endpoints.DeviceAuthorization, true},
 		{"endpoints token", cfg.Endpoints.Token, true},
 		{"endpoints jwks", cfg.Endpoints.JWKS, false},
+		{"endpoints userinfo", cfg.Endpoints.Userinfo, false},
 		{"endpoints revocation", cfg.Endpoints.Revocation, true},
 	} {
 		needHTTPS := e.authenticate && cfg.ClientAuth == "tls"
@@ -178,14 +192,16 @@ func (cfg *Config) check() error {
 		return ErrNoClientCertificate
 	case !slices.Contains(PKCEModes, cfg.PKCE):
 		return fmt.Errorf("pkce %q is none of %s", cfg.PKCE, strings.Join(PKCEModes, ", "))
-	case len(cfg.Scopes) > 0 && !slices.Contains(cfg.Scopes, "openid"):
-		return errors.New("scopes must include openid: without it there is no ID token to tell who signed in")
+	case !slices.Contains(Identities, cfg.Identity):
+		return fmt.Errorf("identity %q is none of %s", cfg.Identity, strings.Join(Identities, ", "))
+	case len(cfg.Scopes) > 0 && cfg.source() == "id_token" && !slices.Contains(cfg.Scopes, "openid"):
+		return errors.New("scopes must include openid: without it there is no ID token to tell who signed in (a server that has none in the device grant needs identity access_token or userinfo)")
 	case cfg.Timeout < 0:
 		return fmt.Errorf("idp_timeout %s: must be positive", cfg.Timeout)
 	case cfg.ClockSkew < 0 || cfg.ClockSkew > 5*time.Minute:
 		return fmt.Errorf("clock_skew %s: must be between 0 and 5m", cfg.ClockSkew)
 	}
-	return nil
+	return cfg.checkDialect()
 }
 
 // CheckAlgorithm says why a signature algorithm is not among [Algorithms].
@@ -261,10 +277,14 @@ func (c *Client) authMethod(md *metadata) string {
 		return "none"
 	}
 	listed := md.TokenAuthMethods
-	if len(listed) == 0 || slices.Contains(listed, "client_secret_basic") || !slices.Contains(listed, "client_secret_post") {
-		return "basic"
+	post := slices.Contains(listed, "client_secret_post")
+	switch {
+	case c.dialect.post, post && productOf(c.cfg.Issuer, md.DeviceEndpoint).post:
+		return "post"
+	case post && !slices.Contains(listed, "client_secret_basic"):
+		return "post"
 	}
-	return "post"
+	return "basic"
 }
 
 // Scopes returns the scopes that a sign-in asks for. Where the identity
@@ -281,7 +301,10 @@ func (c *Client) scopes(md *metadata) []string {
 	if len(c.cfg.Scopes) > 0 {
 		return slices.Clone(c.cfg.Scopes)
 	}
-	scopes := []string{"openid"}
+	var scopes []string
+	if !c.dialect.noOpenID && c.cfg.source() != "access_token" {
+		scopes = []string{"openid"}
+	}
 	for _, s := range []string{"profile", "email", "offline_access"} {
 		if slices.Contains(md.ScopesSupported, s) {
 			scopes = append(scopes, s)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -19,8 +20,20 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 )
 
-// grantType is the device grant's (RFC 8628 §3.4).
-const grantType = "urn:ietf:params:oauth:grant-type:device_code"
+const (
+	// grantType is the device grant's (RFC 8628 §3.4).
+	grantType = "urn:ietf:params:oauth:grant-type:device_code"
+	// shortGrantType is that of servers which took it for a plain name.
+	shortGrantType = "device_code"
+)
+
+// grantType is what the identity provider lists, if that is the short one alone.
+func (md *metadata) grantType() string {
+	if slices.Contains(md.GrantTypes, shortGrantType) && !slices.Contains(md.GrantTypes, grantType) {
+		return shortGrantType
+	}
+	return grantType
+}
 
 const (
 	// defaultInterval is RFC 8628 §3.2's for an answer without a usable one.
@@ -73,23 +86,28 @@ func (c *Client) Authorize(ctx context.Context, params ...Param) (DeviceAuthoriz
 		return DeviceAuthorization{}, err
 	}
 	form := paramForm(params)
-	form.Set("scope", strings.Join(c.scopes(md), " "))
+	if scopes := c.scopes(md); len(scopes) > 0 {
+		form.Set("scope", strings.Join(scopes, " "))
+	}
 	verifier := c.challenge(md, form)
 	rep, err := c.postForm(ctx, c.http, md, md.DeviceEndpoint, form)
 	if err != nil {
 		return DeviceAuthorization{}, &UnavailableError{RetryAfter: defaultInterval, Err: fmt.Errorf("device authorization: %w", err)}
 	}
+	rep.body = c.dialect.plain(rep.body)
 	var ans deviceAnswer
 	err = rep.object(&ans)
 	if word := errorWord(ans.Error); err == nil && word != "" && !busy(rep.status) {
-		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d: %s: %s",
-			rep.status, rep.words(word), rep.words(string(ans.ErrorDescription)))}
+		return DeviceAuthorization{}, &RefusedError{
+			Reason: fmt.Sprintf("device authorization: status %d: %s: %s", rep.status, rep.words(word), rep.words(string(ans.ErrorDescription))),
+			Status: rep.status, Word: word,
+		}
 	}
 	switch {
 	case busy(rep.status):
 		return DeviceAuthorization{}, rep.unavailable("device authorization")
 	case !rep.ok():
-		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d", rep.status)}
+		return DeviceAuthorization{}, &RefusedError{Reason: fmt.Sprintf("device authorization: status %d", rep.status), Status: rep.status}
 	case err != nil:
 		return DeviceAuthorization{}, &RefusedError{Reason: "device authorization: " + words(err.Error())}
 	}
@@ -172,9 +190,9 @@ func (c *Client) Poll(ctx context.Context, deviceCode, verifier secret.String) A
 	if err != nil {
 		return Answer{Outcome: Transient, Err: err}
 	}
-	form := url.Values{"grant_type": {grantType}, "device_code": {deviceCode.Reveal()}}
+	form := url.Values{"grant_type": {md.grantType()}, "device_code": {deviceCode.Reveal()}}
 	if verifier != "" {
 		form.Set("code_verifier", verifier.Reveal())
 	}
-	return c.askForTokens(ctx, c.http, md, form, polled)
+	return c.askForTokens(ctx, c.http, md, form, c.polled)
 }

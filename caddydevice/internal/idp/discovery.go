@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,11 +35,14 @@ type metadata struct {
 	ScopesSupported  []string `json:"scopes_supported"`
 	TokenAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 	ChallengeMethods []string `json:"code_challenge_methods_supported"`
+	GrantTypes       []string `json:"grant_types_supported"`
+	IDTokenAlgs      []string `json:"id_token_signing_alg_values_supported"`
 	// TokenAuthAlgorithms are for the client's assertions.
 	TokenAuthAlgorithms []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	// What nobody has to have: RFC 8414 §2 and OpenID Connect RP-Initiated
 	// Logout §2.1.
 	RevocationEndpoint optionalURL `json:"revocation_endpoint"`
+	UserinfoEndpoint   optionalURL `json:"userinfo_endpoint"`
 	EndSessionEndpoint optionalURL `json:"end_session_endpoint"`
 	// MTLSAliases are an object for client_auth tls, which nobody has to have.
 	MTLSAliases json.RawMessage `json:"mtls_endpoint_aliases"`
@@ -46,6 +50,9 @@ type metadata struct {
 	keys    *keySet
 	fetched time.Time
 	settled bool // by the configuration alone: there is nothing to ask for
+	// apart is how far this clock is before the answer's, if that was dated.
+	apart time.Duration
+	dated bool
 }
 
 // optionalURL is a member that nobody has to have: one that is no string is none.
@@ -178,15 +185,20 @@ func (c *Client) discover(ctx context.Context) (*metadata, error) {
 	md, err := c.askDiscovery(ctx)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("discovery: %s", words(withoutURL(err).Error()))
+		return nil, &trouble{problemOf(err), fmt.Errorf("discovery: %s", words(withoutURL(err).Error()))}
+	case strings.Contains(md.Issuer, "{"): // Entra's, where it is for many tenants
+		return nil, &trouble{otherIssuer, fmt.Errorf("discovery: the identity provider calls itself %q, which is a pattern for many tenants: write the issuer of one, with its tenant id", words(md.Issuer))}
 	case md.Issuer != c.cfg.Issuer:
-		return nil, fmt.Errorf("issuer is configured as %q, but the identity provider calls itself %q: they must be the same, to the last slash",
-			c.cfg.Issuer, words(md.Issuer))
+		return nil, &trouble{otherIssuer, fmt.Errorf("issuer is configured as %q, but the identity provider calls itself %q: they must be the same, to the last slash",
+			c.cfg.Issuer, words(md.Issuer))}
 	}
 	if err := c.useEndpoints(md); err != nil {
-		return nil, err
+		if md.DeviceEndpoint == "" {
+			return nil, &trouble{noDeviceGrant, err}
+		}
+		return nil, &trouble{badDocument, err}
 	}
-	md.keys = newKeySet(md.JWKSURI, c.http)
+	md.keys = newKeySet(md.JWKSURI, c.http, c.dialect.anyKeyID)
 	md.fetched = time.Now()
 	return md, nil
 }
@@ -203,14 +215,20 @@ func (c *Client) askDiscovery(ctx context.Context) (*metadata, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d", resp.StatusCode)
+		return nil, &trouble{noDocument, fmt.Errorf("status %d", resp.StatusCode)}
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, err
 	}
 	md := new(metadata)
-	return md, reply{status: resp.StatusCode, body: body}.object(md)
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		md.apart, md.dated = time.Since(at), true
+	}
+	if err := (reply{status: resp.StatusCode, body: body}).object(md); err != nil {
+		return nil, &trouble{noDocument, err}
+	}
+	return md, nil
 }
 
 // useEndpoints puts the configured endpoints in place and checks the others.
@@ -248,7 +266,11 @@ func (c *Client) useEndpoints(md *metadata) error {
 			return fmt.Errorf("discovery: %s %w", e.member, err)
 		}
 	}
-	md.RevocationEndpoint = c.revocationEndpoint(string(md.RevocationEndpoint), needHTTPS || byCertificate)
+	md.RevocationEndpoint.settle(c.cfg.Endpoints.Revocation, needHTTPS || byCertificate)
+	md.UserinfoEndpoint.settle(c.cfg.Endpoints.Userinfo, needHTTPS)
+	if c.cfg.source() == "userinfo" && md.UserinfoEndpoint == "" {
+		return errors.New("discovery: no userinfo_endpoint: without it identity userinfo cannot tell who signs in; set endpoints userinfo, or remove the line identity")
+	}
 	return nil
 }
 
@@ -266,20 +288,24 @@ func (md *metadata) useAliases() {
 	md.RevocationEndpoint = cmp.Or(aliases.Revocation, md.RevocationEndpoint)
 }
 
-// revocationEndpoint is the configured one, else the one that discovery tells.
-// A bad one is left out: nobody needs it to sign in.
-func (c *Client) revocationEndpoint(discovered string, needHTTPS bool) optionalURL {
+// settle puts the configured address in place of the one that discovery tells. A
+// bad one of the latter is left out: not everybody needs it.
+func (u *optionalURL) settle(configured string, needHTTPS bool) {
 	switch {
-	case c.cfg.Endpoints.Revocation != "":
-		return optionalURL(c.cfg.Endpoints.Revocation)
-	case checkEndpoint(discovered, needHTTPS) != nil:
-		return ""
+	case configured != "":
+		*u = optionalURL(configured)
+	case checkEndpoint(string(*u), needHTTPS) != nil:
+		*u = ""
 	}
-	return optionalURL(discovered)
 }
 
-func (e Endpoints) complete() bool {
-	return e.DeviceAuthorization != "" && e.Token != "" && e.JWKS != ""
+// complete reports whether nothing is left to discover.
+func (e Endpoints) complete(d dialect) bool {
+	whose := e.JWKS
+	if d.noOpenID {
+		whose = e.Userinfo
+	}
+	return e.DeviceAuthorization != "" && e.Token != "" && whose != ""
 }
 
 // withoutDiscovery is what the configuration says by itself. What only
@@ -288,7 +314,7 @@ func (c *Client) withoutDiscovery() *metadata {
 	e := c.cfg.Endpoints
 	return &metadata{
 		Issuer: c.cfg.Issuer, DeviceEndpoint: e.DeviceAuthorization, TokenEndpoint: e.Token, JWKSURI: e.JWKS,
-		RevocationEndpoint: optionalURL(e.Revocation),
-		keys:               newKeySet(e.JWKS, c.http), settled: true,
+		RevocationEndpoint: optionalURL(e.Revocation), UserinfoEndpoint: optionalURL(e.Userinfo),
+		keys: newKeySet(e.JWKS, c.http, c.dialect.anyKeyID), settled: true,
 	}
 }

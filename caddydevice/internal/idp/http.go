@@ -45,11 +45,11 @@ func newHTTPClient(timeout time.Duration, transport http.RoundTripper) *http.Cli
 }
 
 // sameOriginGET refuses what could carry a secret elsewhere, or be led
-// elsewhere: a redirect of anything but a GET, one that leaves its origin, and
-// chains of more than three (RFC 9700 §4.12, and SSRF by discovery).
+// elsewhere: a redirect of anything but a GET, or of one with a token, one that
+// leaves its origin, and chains of more than three (RFC 9700 §4.12, and SSRF by discovery).
 func sameOriginGET(req *http.Request, via []*http.Request) error {
 	first := via[0]
-	if first.Method != http.MethodGet || len(via) > 3 ||
+	if first.Method != http.MethodGet || first.Header.Get("Authorization") != "" || len(via) > 3 ||
 		req.URL.Scheme != first.URL.Scheme || req.URL.Host != first.URL.Host {
 		return http.ErrUseLastResponse
 	}
@@ -124,19 +124,18 @@ func (c *Client) postForm(ctx context.Context, via *http.Client, md *metadata, e
 // post is one request of postForm.
 func (c *Client) post(ctx context.Context, via *http.Client, md *metadata, endpoint string, form url.Values, audience string) (reply, error) {
 	form.Set("client_id", c.cfg.ClientID)
-	header := http.Header{
-		"Content-Type": {"application/x-www-form-urlencoded"},
-		"Accept":       {"application/json"},
-	}
+	header := http.Header{"Accept": {"application/json"}}
 	rep := reply{asked: time.Now()}
 	if err := c.authenticate(md, form, header, audience); err != nil {
 		return rep, err
 	}
+	body, mediaType := c.encode(md, endpoint, form)
+	header.Set("Content-Type", mediaType)
 	for _, field := range secretFields {
 		rep.secrets = append(rep.secrets, form[field]...)
 	}
 	ctx, sent := traceSent(ctx)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(body))
 	if err != nil {
 		return rep, err
 	}

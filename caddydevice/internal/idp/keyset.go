@@ -47,8 +47,9 @@ var Algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", 
 
 // keySet implements oidc.KeySet.
 type keySet struct {
-	url  string
-	http *http.Client
+	url      string
+	http     *http.Client
+	anyKeyID bool // a token's key id says nothing
 
 	good atomic.Pointer[fetchedKeys] // the last set that could be used
 	last atomic.Pointer[keyFetch]    // the last fetch that was begun
@@ -105,8 +106,8 @@ func (f *keyFetch) wait(ctx context.Context) error {
 	}
 }
 
-func newKeySet(url string, client *http.Client) *keySet {
-	return &keySet{url: url, http: client}
+func newKeySet(url string, client *http.Client, anyKeyID bool) *keySet {
+	return &keySet{url: url, http: client, anyKeyID: anyKeyID}
 }
 
 var errNoKey = errors.New("no key of the identity provider made this signature")
@@ -121,14 +122,14 @@ func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 	}
 	begun := time.Now()
 	known := k.current(ctx)
-	if payload, ok := verifyWith(known.usable(), jws); ok {
+	if payload, ok := k.verifyWith(known.usable(), jws); ok {
 		return payload, nil
 	}
 	fresh, err := k.newest(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if payload, ok := verifyWith(fresh.usable(), jws); ok {
+	if payload, ok := k.verifyWith(fresh.usable(), jws); ok {
 		return payload, nil
 	}
 	if fresh == known || fresh.asked.Before(begun) {
@@ -153,7 +154,7 @@ func (k *keySet) verifyOwn(ctx context.Context, jws *jose.JSONWebSignature) ([]b
 	case known.old():
 		k.fetch(ctx)
 	}
-	if payload, ok := verifyWith(known.usable(), jws); ok {
+	if payload, ok := k.verifyWith(known.usable(), jws); ok {
 		return payload, nil
 	}
 	if known.names(keyID(jws)) {
@@ -164,7 +165,7 @@ func (k *keySet) verifyOwn(ctx context.Context, jws *jose.JSONWebSignature) ([]b
 	if err != nil {
 		return nil, err
 	}
-	if payload, ok := verifyWith(fresh.usable(), jws); ok {
+	if payload, ok := k.verifyWith(fresh.usable(), jws); ok {
 		return payload, nil
 	}
 	return nil, errNoKey
@@ -215,11 +216,11 @@ func parseSigned(jwt string, algorithms []string) (*jose.JSONWebSignature, error
 // keyID is the kid of a token in compact form, which has one signature.
 func keyID(jws *jose.JSONWebSignature) string { return jws.Signatures[0].Header.KeyID }
 
-func verifyWith(keys []jose.JSONWebKey, jws *jose.JSONWebSignature) ([]byte, bool) {
+func (k *keySet) verifyWith(keys []jose.JSONWebKey, jws *jose.JSONWebSignature) ([]byte, bool) {
 	header := jws.Signatures[0].Header
 	for i := range keys {
 		key := &keys[i]
-		if (header.KeyID != "" && key.KeyID != header.KeyID) || !fits(key, header.Algorithm) {
+		if (header.KeyID != "" && !k.anyKeyID && key.KeyID != header.KeyID) || !fits(key, header.Algorithm) {
 			continue
 		}
 		if payload, err := jws.Verify(key); err == nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 )
 
 func TestNetworkEqual(t *testing.T) {
@@ -181,5 +182,32 @@ func TestTLSBesideTheClear(t *testing.T) {
 				t.Errorf("revocation: %v", err)
 			}
 		})
+	}
+}
+
+// TestAdviceOnCredentials: whose key or certificate is refused is not told to
+// look for a secret.
+func TestAdviceOnCredentials(t *testing.T) {
+	key := secret.String(inPEM(t, newKeys(t)["P-256"]))
+	certificate := &Network{TLS: &tls.Config{Certificates: []tls.Certificate{idptest.NewAuthority().Certificate("gateway")}}} //nolint:gosec // for its certificate only
+	for method, row := range map[string]struct {
+		change func(*Config)
+		words  string
+	}{
+		"none":            {func(*Config) {}, "No secret is sent"},
+		"post":            {func(cfg *Config) { cfg.ClientSecret = "canary" }, "Check client_id and client_secret"},
+		"private_key_jwt": {func(cfg *Config) { cfg.ClientKey = key }, "the public half of the key that client_auth names"},
+		"tls":             {func(cfg *Config) { cfg.Network = certificate }, "with the certificate of tls_client_auth"},
+	} {
+		p := newProvider()
+		p.Always("/device", idptest.Error(http.StatusUnauthorized, "invalid_client"))
+		client := newClient(t, p, row.change, func(cfg *Config) { cfg.ClientAuth = method })
+		var all []string
+		for _, found := range client.Check(t.Context()) {
+			all = append(all, found.Text)
+		}
+		if text := strings.Join(all, "\n"); !strings.Contains(text, row.words) {
+			t.Errorf("%s: %s", method, text)
+		}
 	}
 }

@@ -60,6 +60,8 @@ var outcomeOf = map[string]Outcome{
 	"expired_token":           Expired,
 	"token_expired":           Expired,
 	"invalid_grant":           Invalid,
+	"bad_verification_code":   Invalid, // Entra
+	"incorrect_device_code":   Invalid, // GitHub
 	"server_error":            Transient,
 	"temporarily_unavailable": Transient,
 }
@@ -77,19 +79,24 @@ var refreshOutcomeOf = map[string]Outcome{
 }
 
 // meaning says how the answers to one kind of token request are understood:
-// its words, and the outcome of a refusal that is in none of them.
+// its words, the statuses that mean something without one, and the outcome of a
+// refusal that is in neither.
 type meaning struct {
 	outcomes map[string]Outcome
+	statuses map[int]Outcome
 	unclear  Outcome
 }
 
 var (
-	polled    = meaning{outcomeOf, Failed}
-	refreshed = meaning{refreshOutcomeOf, Transient}
+	polled    = meaning{outcomes: outcomeOf, unclear: Failed}
+	refreshed = meaning{outcomes: refreshOutcomeOf, unclear: Transient}
 )
 
 func (m meaning) ofWord(word string, status int) Outcome {
 	outcome, known := m.outcomes[word]
+	if !known {
+		outcome, known = m.statuses[status]
+	}
 	switch {
 	case known:
 		return outcome
@@ -136,7 +143,13 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 
 // RefusedError is an identity provider's answer that no retry will change:
 // this client may not do what it asked for, or the answer breaks the protocol.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Reason string
+	// Status is the HTTP status, and Word the error member (RFC 6749 §5.2), where
+	// there are such.
+	Status int
+	Word   string
+}
 
 func (e *RefusedError) Error() string { return "identity provider: " + e.Reason }
 

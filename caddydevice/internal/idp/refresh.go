@@ -6,6 +6,7 @@
 package idp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,9 @@ func (c *Client) Answers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, md.JWKSURI, nil)
+	// where there are no keys, a refusal is an answer as well
+	where := cmp.Or(md.JWKSURI, string(md.UserinfoEndpoint))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 	if err != nil {
 		return err
 	}
@@ -60,24 +63,17 @@ func (c *Client) Answers(ctx context.Context) error {
 	return nil
 }
 
-// VerifyRefreshed checks the ID token that came with refreshed tokens and
-// returns who is signed in now. Without one that is was, but for Expiry, which
-// is zero. An error that is [ErrTemporary] can be tried again; any other means
+// VerifyRefreshed checks who refreshed tokens are about and returns who is
+// signed in now. Where neither an ID token came nor anything else is asked, that
+// is was, but for Expiry, which is zero. An error that is [ErrTemporary] can be tried again; any other means
 // that the tokens cannot be trusted, and [ErrOtherIdentity] that they are
 // somebody else's.
 func (c *Client) VerifyRefreshed(ctx context.Context, t Tokens, was Identity) (*Identity, error) {
-	if t.ID == "" {
-		if err := t.checkSize(); err != nil {
-			return nil, err
-		}
-		was.Expiry = time.Time{}
-		return &was, nil
-	}
-	who, err := c.Verify(ctx, t)
+	who, err := c.identify(ctx, t, &was)
 	switch {
-	case errors.Is(err, ErrTemporary):
+	case errors.Is(err, ErrTemporary), errors.Is(err, ErrOtherIdentity):
 		return nil, err
-	case err != nil && c.madeForOther(t.ID.Reveal(), was):
+	case err != nil && t.ID != "" && c.madeForOther(t.ID.Reveal(), was):
 		return nil, fmt.Errorf("%w: %w", ErrOtherIdentity, err)
 	case err != nil:
 		return nil, err

@@ -103,7 +103,7 @@ func TestRevocationEndpoint(t *testing.T) {
 		"discovered":           {nil, Endpoints{}, "/revoke"},
 		"configured":           {nil, Endpoints{Revocation: issuer + "/r2"}, "/r2"},
 		"configured, none":     {func(md map[string]any) { delete(md, "revocation_endpoint") }, Endpoints{Revocation: issuer + "/r2"}, "/r2"},
-		"without discovery":    {nil, Endpoints{issuer + "/device", issuer + "/token", issuer + "/jwks", issuer + "/r2"}, "/r2"},
+		"without discovery":    {nil, Endpoints{DeviceAuthorization: issuer + "/device", Token: issuer + "/token", JWKS: issuer + "/jwks", Revocation: issuer + "/r2"}, "/r2"},
 		"nothing to discover":  {nil, Endpoints{DeviceAuthorization: issuer + "/device", Token: issuer + "/token", JWKS: issuer + "/jwks"}, ""},
 		"none":                 {func(md map[string]any) { delete(md, "revocation_endpoint") }, Endpoints{}, ""},
 		"plain http":           {set("http://idp.example/revoke"), Endpoints{}, ""},

@@ -27,6 +27,9 @@ type tokenAnswer struct {
 	ErrorDescription json.RawMessage `json:"error_description"`
 }
 
+// unreadable is the word of an error member that is no string.
+const unreadable = "unreadable error"
+
 // errorWord reads an error member: "" where there is none, and some word where
 // there is one that is no string, since it is an error all the same.
 func errorWord(raw json.RawMessage) string {
@@ -35,7 +38,7 @@ func errorWord(raw json.RawMessage) string {
 	}
 	var word string
 	if json.Unmarshal(raw, &word) != nil || word == "" {
-		return "unreadable error"
+		return unreadable
 	}
 	return word
 }
@@ -47,7 +50,11 @@ func (c *Client) askForTokens(ctx context.Context, via *http.Client, md *metadat
 	if err != nil {
 		return Answer{Outcome: Transient, Sent: rep.sent, Err: fmt.Errorf("token request: %w", err)}
 	}
+	rep.body = c.dialect.plain(rep.body)
 	ans := readToken(rep, as)
+	if c.dialect.noExpiresIn {
+		ans.Tokens.ExpiresIn = 0
+	}
 	ans.RetryAfter = rep.retryAfter
 	return ans
 }
@@ -61,9 +68,15 @@ func readToken(rep reply, as meaning) Answer {
 		return wordless(rep, as, errors.New(rep.words(err.Error())))
 	}
 	if word := errorWord(t.Error); word != "" {
+		if word == unreadable && rep.status == http.StatusUnauthorized {
+			word = "invalid_client" // all that this status can mean (RFC 6749 §5.2)
+		}
 		return Answer{
 			Outcome: as.ofWord(word, rep.status), Interval: time.Duration(t.Interval),
-			Err: fmt.Errorf("status %d: %s: %s", rep.status, rep.words(word), rep.words(string(t.ErrorDescription))),
+			Err: &RefusedError{
+				Reason: fmt.Sprintf("status %d: %s: %s", rep.status, rep.words(word), rep.words(string(t.ErrorDescription))),
+				Status: rep.status, Word: word,
+			},
 		}
 	}
 	switch {
@@ -90,6 +103,9 @@ func readToken(rep reply, as meaning) Answer {
 // from something in between and may pass. Behind a 2xx there may have been
 // tokens, and behind a 504 (RFC 9110 §15.6.5) an answer that came too late.
 func wordless(rep reply, as meaning, err error) Answer {
+	if outcome, known := as.statuses[rep.status]; known {
+		return Answer{Outcome: outcome, Err: err}
+	}
 	if rep.status == http.StatusUnauthorized || rep.status == http.StatusForbidden {
 		return Answer{Outcome: as.unclear, Err: err}
 	}

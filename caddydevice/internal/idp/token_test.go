@@ -44,7 +44,7 @@ func TestPollAnswers(t *testing.T) {
 		"denied 403": {word(403, "access_denied"), Denied}, "declined": {word(400, "authorization_declined"), Denied},
 		"denied 500": {word(500, "access_denied"), Denied},
 		"expired":    {word(400, "expired_token"), Expired}, "other spelling": {word(400, "token_expired"), Expired},
-		"invalid_grant": {word(400, "invalid_grant"), Invalid}, "bad code": {word(400, "bad_verification_code"), Failed},
+		"invalid_grant": {word(400, "invalid_grant"), Invalid}, "bad code": {word(400, "bad_verification_code"), Invalid},
 		"invalid_client": {word(401, "invalid_client"), Failed}, "unauthorized": {word(400, "unauthorized_client"), Failed},
 		"grant type": {word(400, "unsupported_grant_type"), Failed}, "unknown word": {word(400, "teapot"), Failed},
 		"word in capitals": {word(400, "AUTHORIZATION_PENDING"), Failed}, "number": {raw(400, `{"error":42}`), Failed},

@@ -107,18 +107,43 @@ func unverifiedClaims(token string, into any) bool {
 	return err == nil && json.Unmarshal(payload, into) == nil
 }
 
-// Verify checks the ID token that came with the tokens and returns who signed
-// in. An error that is [ErrTemporary] can be tried again; any other means that
+// Verify returns who signed in, as the configured identity tells it, from tokens
+// that the token endpoint has just sent. An error that is [ErrTemporary] can be tried again; any other means that
 // these tokens sign nobody in.
 func (c *Client) Verify(ctx context.Context, t Tokens) (*Identity, error) {
-	if t.ID == "" {
-		return nil, errors.New("the identity provider sent no ID token: is openid among the scopes of this client?")
-	}
+	return c.identify(ctx, t, nil)
+}
+
+// identify is Verify; was is who it was before a refresh, nil at a sign-in.
+func (c *Client) identify(ctx context.Context, t Tokens, was *Identity) (*Identity, error) {
+	source := c.cfg.source()
 	if err := t.checkSize(); err != nil {
 		return nil, err
 	}
-	who, err := c.verifyID(ctx, t.ID.Reveal(), t.Access.Reveal())
-	return who, about("ID token", err)
+	if source == "access_token" {
+		who, err := c.verifyAccessOfOurs(ctx, t.Access.Reveal())
+		return who, about("access token", err)
+	}
+	who := was
+	switch {
+	case t.ID != "" && !c.dialect.noOpenID:
+		var err error
+		if who, err = c.verifyID(ctx, t.ID.Reveal(), t.Access.Reveal()); err != nil {
+			return nil, about("ID token", err)
+		}
+	case was != nil:
+		before := *was
+		before.Expiry = time.Time{}
+		who = &before
+	case source == "id_token":
+		return nil, errors.New("the identity provider sent no ID token: is openid among the scopes of this client? Where it issues none in the device grant, set identity access_token or userinfo")
+	}
+	if source == "userinfo" {
+		var err error
+		who, err = c.askWho(ctx, t.Access.Reveal(), who)
+		return who, about("userinfo", err)
+	}
+	return who, nil
 }
 
 func (t Tokens) checkSize() error {
@@ -159,7 +184,7 @@ func (c *Client) verifyID(ctx context.Context, raw, access string) (*Identity, e
 	case errors.Is(keys.err, ErrTemporary):
 		return nil, keys.err
 	case err != nil:
-		return nil, errors.New(words(err.Error()))
+		return nil, c.unsupported(raw, err)
 	case tok.AccessTokenHash != "" && tok.VerifyAccessToken(access) != nil:
 		return nil, errors.New("at_hash is of another access token")
 	}
@@ -175,6 +200,20 @@ func (c *Client) verifyID(ctx context.Context, raw, access string) (*Identity, e
 		return nil, err
 	}
 	return c.identity(cs)
+}
+
+// unsupported says what to do about a token that is signed with the client's
+// secret; any other error is as it is.
+func (c *Client) unsupported(raw string, err error) error {
+	head, _, _ := strings.Cut(raw, ".")
+	var h struct {
+		Alg string `json:"alg"`
+	}
+	decoded, _ := base64.RawURLEncoding.DecodeString(head)
+	if json.Unmarshal(decoded, &h) == nil && strings.HasPrefix(h.Alg, "HS") {
+		return fmt.Errorf("it is signed with %s, so whoever can check it could make one: have the identity provider sign with a key of its own, like RS256 (authentik: set a Signing Key at the provider)", words(h.Alg))
+	}
+	return errors.New(words(err.Error()))
 }
 
 // erringKeys keeps the key set's error, which go-oidc passes on as text only.
@@ -203,7 +242,11 @@ type header struct {
 // change what is signed (RFC 7797 §3). We know none of them.
 func readHeader(raw string) (header, error) {
 	malformed := errors.New("malformed")
-	if strings.Count(raw, ".") != 2 { // five parts are encrypted: RFC 7516 §3.1
+	switch strings.Count(raw, ".") {
+	case 2:
+	case 4: // RFC 7516 §3.1
+		return header{}, errors.New("it is encrypted, which is not supported: switch the encryption of tokens off for this client at the identity provider (authentik: no Encryption Key)")
+	default:
 		return header{}, malformed
 	}
 	head, _, _ := strings.Cut(raw, ".")

@@ -43,7 +43,7 @@ func TestTerminalAnswers(t *testing.T) {
 		{"authorization_declined", idptest.Error(400, "authorization_declined"), idp.Denied, session.Denied, session.Declined},
 		{"expired_token", idptest.Error(400, "expired_token"), idp.Expired, session.Expired, session.CodeExpired},
 		{"invalid_grant in time", idptest.Error(400, "invalid_grant"), idp.Invalid, session.Failed, session.Forgotten},
-		{"bad_verification_code", idptest.Error(400, "bad_verification_code"), idp.Failed, session.Failed, session.ProviderError},
+		{"bad_verification_code", idptest.Error(400, "bad_verification_code"), idp.Invalid, session.Failed, session.Forgotten},
 		{"invalid_client", idptest.Error(401, "invalid_client"), idp.Failed, session.Failed, session.ProviderError},
 		{"unauthorized_client", idptest.Error(400, "unauthorized_client"), idp.Failed, session.Failed, session.ProviderError},
 		{"unsupported_grant_type", idptest.Error(400, "unsupported_grant_type"), idp.Failed, session.Failed, session.ProviderError},

@@ -199,6 +199,9 @@ func (k *Keeper) heed(f *flow, c *code, ans idp.Answer) bool {
 		return k.gone(f, c, ans.Outcome)
 	default: // Failed; Transient is dealt with above
 	}
+	if !time.Now().Before(c.login.Expires) {
+		return k.gone(f, c, idp.Expired) // Dex and WSO2 answer invalid_request then
+	}
 	return k.end(f, ans.Outcome, session.Failed, session.ProviderError)
 }
 

@@ -107,6 +107,9 @@ type New struct {
 	Login Login
 	// Params go with each further device authorization request as well.
 	Params []Param
+	// Renewals are those that came before, where this is the next code of a page
+	// whose last one ran out before it could be renewed.
+	Renewals int
 	// Confirm makes an approval wait for [Session.Confirm].
 	Confirm bool
 	// Idle and Lifetime bound the session once it is active.
@@ -141,8 +144,8 @@ func (t *Table) Create(ctx context.Context, n New) (*Session, Key, error) {
 	s := t.newSession(key, n.Kind, n.Site, time.Now())
 	snap := &Snapshot{
 		State: Pending, Version: 1, Changed: s.created, Expires: n.Login.Expires, Login: &n.Login, Params: n.Params,
-		confirm: n.Confirm,
-		idle:    n.Idle, lifetime: n.Lifetime, attempt: true, next: make(chan struct{}),
+		Renewals: n.Renewals, confirm: n.Confirm,
+		idle: n.Idle, lifetime: n.Lifetime, attempt: true, next: make(chan struct{}),
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
