@@ -33,7 +33,7 @@ func TestWorksWith(t *testing.T) {
 	for _, folder := range folders {
 		missing[filepath.Base(folder)] = !slices.Contains(otherExamples, filepath.Base(folder))
 	}
-	levels := regexp.MustCompile(`^(real server, \d+\.\S+.*|replayed from recorded answers|read in its source)$`)
+	levels := regexp.MustCompile(`^(real server, \d+\.\S+.*|read in its (source|documentation), replayed)$`)
 	for _, row := range worksWithRow.FindAllStringSubmatch(read(t, "README.md"), -1) {
 		name, level, know := row[1], row[2], row[3]
 		delete(missing, name)

@@ -158,11 +158,8 @@ func (d *dialect) heedInterval(g *replayed) {
 	g.t.Helper()
 	g.begin()
 	g.watch(7 * time.Second)
-	before := g.polls("")
 	g.idp.Script(idptest.Poll, idptest.Raw(200, `{"error":"slow_down","error_description":"Too many requests.","interval":25}`))
-	for g.polls("") < before+2 {
-		g.watch(time.Second)
-	}
+	g.watchPolls(2)
 	if gap := g.lastGap(); gap < 25*time.Second {
 		g.t.Errorf("the poll after that came %s later, want 25 s at least", gap)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/keeper"
 	"github.com/caddydevice/device-auth/caddydevice/internal/page"
+	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 	"github.com/caddydevice/device-auth/caddydevice/store"
 )
@@ -44,7 +45,7 @@ func (c *checked) try(ctx context.Context, out io.Writer) error {
 		Polled:  func(*session.Session, idp.Outcome, time.Duration) {},
 		Settled: func(_ *session.Session, r keeper.Result) { result = r; close(settled) },
 	})
-	defer k.Close()
+	defer k.Close() //nolint:contextcheck // it ends what is under way, whoever gives up
 	s, err := c.begin(ctx, client, table, out)
 	if err != nil {
 		return err
@@ -62,8 +63,16 @@ func (c *checked) try(ctx context.Context, out io.Writer) error {
 		text := (&page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}).Words()
 		return fmt.Errorf("%s (%w)", strings.Join(strings.Fields(text), " "), errors.Join(result.Err, errNotSignedIn))
 	}
-	c.report(out, snap.Identity)
-	return table.SignOut(ctx, s)
+	c.report(out, snap.Identity, snap.Changed)
+	for hint, token := range map[string]secret.String{"refresh_token": snap.Identity.RefreshToken, "access_token": snap.Identity.AccessToken} {
+		if token == "" {
+			continue
+		}
+		if err := client.Revoke(ctx, token, hint); err != nil && !errors.Is(err, idp.ErrNoRevocation) {
+			fmt.Fprintf(out, "The %s could not be revoked and lives on until it expires: %s\n", hint, printable(err.Error()))
+		}
+	}
+	return nil
 }
 
 var errNotSignedIn = errors.New("nobody was signed in")
@@ -103,7 +112,7 @@ func (c *checked) begin(ctx context.Context, client *idp.Client, table *session.
 }
 
 // report prints who signed in, and what that would mean at the gates.
-func (c *checked) report(out io.Writer, who *session.Identity) {
+func (c *checked) report(out io.Writer, who *session.Identity, received time.Time) {
 	fmt.Fprintf(out, "Signed in as %s (sub %s). Claims:\n\n", printable(displayName(who)), printable(who.Subject))
 	for _, name := range slices.Sorted(maps.Keys(who.Claims)) {
 		value, err := json.Marshal(who.Claims[name])
@@ -113,6 +122,10 @@ func (c *checked) report(out io.Writer, who *session.Identity) {
 		fmt.Fprintf(out, "  %s: %s\n", printable(name), printable(string(value)))
 	}
 	fmt.Fprintln(out)
+	if made := dateOf(who.Claims["iat"]); !made.IsZero() {
+		// a fault of more than clock_skew would have kept the token from counting
+		fmt.Fprintf(out, "The token says that it was made %s before it came, by the two clocks.\n\n", received.Sub(made).Round(time.Second))
+	}
 	groups := groupsIn(who.Claims, "")
 	if len(groups) == 0 {
 		fmt.Fprintln(out, "There are no groups or roles among them: have the identity provider add such a claim to the ID token, if you want to go by them.")
@@ -141,8 +154,8 @@ func (c *checked) report(out io.Writer, who *session.Identity) {
 // standard for one.
 var groupClaim = regexp.MustCompile(`(?i)(^|[^a-z])(groups?|roles?|member_?of|entitlements|wids)$`)
 
-// groupsIn finds lists of names, and objects that have a name for each key
-// (ZITADEL's roles), also inside other objects (Keycloak's realm_access.roles).
+// groupsIn finds lists of names, and objects that have a role for each key
+// (ZITADEL), also inside other objects (Keycloak's realm_access.roles).
 func groupsIn(claims map[string]any, inside string) (rules []ClaimRule) {
 	for _, name := range slices.Sorted(maps.Keys(claims)) {
 		path := inside + name
@@ -150,6 +163,13 @@ func groupsIn(claims map[string]any, inside string) (rules []ClaimRule) {
 		switch values := namesIn(claims[name]); {
 		case groupClaim.MatchString(name) && len(values) > 0:
 			rules = append(rules, ClaimRule{Claim: path, Values: values})
+		case groupClaim.MatchString(name) && isObject:
+			for _, key := range slices.Sorted(maps.Keys(inner)) {
+				rule := ClaimRule{Claim: path + "." + key, Values: []string{"*"}}
+				if rule.matches(inner[key]) {
+					rules = append(rules, rule)
+				}
+			}
 		case isObject:
 			rules = append(rules, groupsIn(inner, path+".")...)
 		}
@@ -174,11 +194,11 @@ func namesIn(claim any) (names []string) {
 
 // requireLine writes a rule as a Caddyfile has it.
 func requireLine(rule ClaimRule) string {
-	words := []string{"require", quoted(rule.Claim)}
-	for _, value := range rule.Values {
-		words = append(words, quoted(value))
+	words := slices.Concat([]string{rule.Claim}, rule.Values)
+	for i, word := range words {
+		words[i] = quoted(word)
 	}
-	return strings.Join(words, " ")
+	return "require " + strings.Join(words, " ")
 }
 
 // quoted puts a word into quotes where the Caddyfile would make several of it,

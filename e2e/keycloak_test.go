@@ -37,6 +37,8 @@ func TestKeycloak(t *testing.T) {
 			"slow_down":          keycloakSlowDown,
 			"wrong secret":       keycloakWrongSecret,
 			"grant switched off": keycloakGrantOff,
+			"checked":            keycloakChecked,
+			"tried":              keycloakTried,
 			"keys rotated":       keycloakKeysRotated,
 			"roles and groups":   keycloakRoles,
 			"wrong account":      keycloakWrongAccount,

@@ -124,7 +124,7 @@ export function configuration(settings, keys, adapter) {
       introspection: { enabled: true },
       rpInitiatedLogout: { enabled: true, logoutSource: pages.signOut, postLogoutSuccessSource: pages.signedOut },
       deviceFlow: {
-        enabled: true,
+        enabled: !settings.noDeviceFlow,
         userCodeInputSource: pages.codeEntry,
         userCodeConfirmSource: pages.codeCheck,
         successSource: pages.success,

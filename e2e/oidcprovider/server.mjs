@@ -25,6 +25,7 @@ const settings = {
   deviceCodeLife: Number(process.env.E2E_DEVICE_CODE_LIFE || 600),
   accessTokenLife: Number(process.env.E2E_ACCESS_TOKEN_LIFE || 3600),
   backchannelLogoutURI: process.env.E2E_BACKCHANNEL_LOGOUT_URI,
+  noDeviceFlow: Boolean(process.env.E2E_NO_DEVICE_FLOW),
   keepRefreshToken: Boolean(process.env.E2E_KEEP_REFRESH_TOKEN),
   clientKeys: process.env.E2E_CLIENT_KEYS && JSON.parse(process.env.E2E_CLIENT_KEYS),
   clientCA: process.env.E2E_TLS_CLIENT_CA && new X509Certificate(readFileSync(process.env.E2E_TLS_CLIENT_CA)),

@@ -120,13 +120,13 @@ var advice = map[problem]map[string]string{
 		"Keycloak": "Write issuer as it calls itself. If that is not the address that people use, set KC_HOSTNAME at Keycloak.",
 	},
 	noDeviceGrant: {
-		"":         "Switch the device authorization grant (RFC 8628) on there, if it has one. If it has one and does not list it, set endpoints device_authorization.",
+		"":         "Not every identity provider has this grant: the README names those that do.",
 		"Keycloak": "Start Keycloak with the feature device-flow, which is on by default since 13: look for --features-disabled.",
 		"WSO2":     "Allow the grant Device Code: deployment.toml, [oauth.grant_type.device_code] enable = true.",
 		"GitLab":   "GitLab has it from 17.2 on. Set endpoints { device_authorization <url>/oauth/authorize_device }.",
 	},
 	badDocument: {"": "Set the endpoint in question with endpoints, or correct it there."},
-	grantOff: {
+	grantOff: { //nolint:gosec // G101: advice
 		"":          "Allow the device authorization grant (RFC 8628) for the client {client} there.",
 		"Keycloak":  "In the admin console: Clients, {client}, Settings, Capability config: switch on \"OAuth 2.0 Device Authorization Grant\", and save.",
 		"authentik": "Check that the provider of {client} has an application.",
@@ -144,7 +144,7 @@ var advice = map[problem]map[string]string{
 	},
 	clientRefused: {
 		"":          "Check client_id and client_secret: the id as it is there, the secret as it is now, without a blank at its end. If both are right, try the other client_auth (basic or post). A public client has no secret: remove client_secret.",
-		"Keycloak":  "In the admin console: Clients, {client}. Is \"Client authentication\" on, client_secret is what the tab Credentials shows; is it off, remove client_secret.",
+		"Keycloak":  "In the admin console: Clients, {client}. If \"Client authentication\" is on there, client_secret has to be what the tab Credentials shows; if it is off, remove client_secret.",
 		"authentik": "Applications, Providers: compare Client ID and Client Secret. A secret with other characters than letters and digits needs client_auth post.",
 		"WSO2":      "Applications, Protocol: compare the client id and secret; without a secret tick Public client there.",
 		"Auth0":     "Auth0 lets no client with a secret use the device grant: remove client_secret, and set the application's type to Native.",
@@ -156,7 +156,7 @@ var advice = map[problem]map[string]string{
 	},
 	secretRequired: {
 		"":         "No secret is sent. Either it knows no client {client}, or that one has a secret: check client_id, set client_secret, or make the client a public one there.",
-		"Keycloak": "No secret is sent. In the admin console: Clients, {client}. If there is none, check client_id. Is \"Client authentication\" on, set client_secret to what the tab Credentials shows, or switch it off.",
+		"Keycloak": "No secret is sent. In the admin console: Clients, {client}. If there is none, check client_id. If \"Client authentication\" is on there, set client_secret to what the tab Credentials shows, or switch it off.",
 	},
 	keyRefused: {
 		"":         "The client {client} has to be registered there with private_key_jwt, and with the public half of the key that client_auth names: under its key id, where client_auth has one. Both clocks have to be right.",
@@ -178,7 +178,7 @@ var advice = map[problem]map[string]string{
 	refused:    {"": "What it says is all there is. Look at its log, and at the example for it."},
 	noKeys:     {"": "Check that the address of its keys (jwks_uri) can be reached from here."},
 	macOnly:    {"": "Have it sign with a key of its own, like RS256.", "authentik": "Set a Signing Key at the provider: without one tokens are signed with the client's secret."},
-	notPending: {"": "Is it an older WSO2 Identity Server (5.10, 5.11), set dialect wso2_old. Is it TokenIDP, set dialect tokenidp."},
+	notPending: {"": "If it is WSO2 Identity Server 5.10 or 5.11, add the line dialect wso2_old. If it is TokenIDP, add dialect tokenidp."},
 	clockAside: {"": "Set both clocks by NTP; clock_skew allows 5m at most."},
 	shortCodes: {"": "People have little time to approve: have it give codes a longer life.", "authentik": "Set Access code validity of the provider to minutes=10."},
 	noRefresh:  {"": "Sessions end with the access token. Where it has refresh tokens, allow offline_access for the client.", "authentik": "Add the scope mapping offline_access to the provider."},

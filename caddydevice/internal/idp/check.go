@@ -101,7 +101,11 @@ func (k *checking) checkDiscovery(ctx context.Context) bool {
 	}
 	md, err := k.discover(ctx)
 	if err != nil {
-		k.wrong("discovery", problemOf(err), err)
+		p := problemOf(err)
+		if p == noDocument {
+			err = fmt.Errorf("there is none at %s: %s", words(k.cfg.discoveryURL()), plainly("discovery", err))
+		}
+		k.wrong("discovery", p, err)
 		return false
 	}
 	k.md = md
@@ -125,7 +129,7 @@ func (k *checking) checkClock() {
 	apart := k.md.apart.Round(time.Second)
 	switch {
 	case !k.md.dated:
-		k.found(Note, "clock", "it does not tell the time, so the two clocks are not compared")
+		k.found(Note, "clock", "its answers have no date, so the clocks are only compared at a sign-in (--try)")
 	case apart.Abs() > k.cfg.ClockSkew:
 		k.wrong("clock", clockAside, fmt.Errorf("the two clocks are %s apart, and clock_skew allows %s", apart.Abs(), k.cfg.ClockSkew))
 	default:
@@ -214,7 +218,7 @@ func (k *checking) checkPoll(ans Answer) {
 	case Failed:
 		k.wrong("client", refusalOf(ans.Err), ans.Err)
 	default:
-		k.wrong("client", notPending, fmt.Errorf("a sign-in that nobody has decided is answered with %s", ans.Err))
+		k.wrong("client", notPending, fmt.Errorf("a sign-in that nobody has decided is answered with %w", ans.Err))
 	}
 }
 
@@ -236,6 +240,8 @@ func (k *checking) checkRefresh() {
 		k.found(OK, "refresh", "offline_access is asked for, so sessions can outlive their access token")
 	case slices.Contains(k.md.GrantTypes, "refresh_token"):
 		k.found(OK, "refresh", "it has refresh tokens; whether this client gets one shows at a sign-in (--try)")
+	case k.dialect.noOpenID:
+		k.found(OK, "refresh", "not needed where access tokens do not run out; else sessions end with them")
 	default:
 		k.note("refresh", noRefresh, "it lists neither offline_access nor the grant refresh_token")
 	}

@@ -57,6 +57,7 @@ const exitPortTaken = 98
 
 // Options say how the provider behaves; the zero value is a good start.
 type Options struct {
+	NoDeviceFlow     bool          // there is no device grant
 	Issuer           string        // its own address unless set; a recorder's address in most tests
 	DeviceCodeLife   time.Duration // 10 minutes unless set; whole seconds
 	AccessTokenLife  time.Duration // 1 hour unless set; the ID token's too; whole seconds
@@ -192,6 +193,9 @@ func (s *Server) command(t testing.TB) *exec.Cmd {
 	)
 	if s.options.KeepRefreshToken {
 		cmd.Env = append(cmd.Env, "E2E_KEEP_REFRESH_TOKEN=yes")
+	}
+	if s.options.NoDeviceFlow {
+		cmd.Env = append(cmd.Env, "E2E_NO_DEVICE_FLOW=yes")
 	}
 	if s.options.ClientKeys != nil {
 		keys, err := json.Marshal(jose.JSONWebKeySet{Keys: s.options.ClientKeys})
