@@ -102,6 +102,7 @@ func (h *Handler) newBearerGate() (*bearerGate, error) {
 		cfg := idp.Config{
 			Issuer: issuer, ClientID: h.resolved.ClientID, KeysOnly: true,
 			Algorithms: h.resolved.Algorithms, ClockSkew: h.resolved.ClockSkew, Timeout: h.resolved.Timeout,
+			Network: h.resolved.Network.ForOthers(),
 		}
 		if g.others[issuer], err = idp.New(cfg); err != nil {
 			return nil, fmt.Errorf("bearer %w", err)

@@ -1,5 +1,4 @@
-// This file holds the Caddyfile: the directive, the global option, and what of
-// the grammar is not built yet.
+// This file holds the Caddyfile's directive, and how its blocks are read.
 
 package caddydevice
 
@@ -61,7 +60,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		discovery     <url>                  # <issuer>/.well-known/openid-configuration
 //		client_id     <id>                   # required
 //		client_secret <secret>               # none; best {env.NAME} or {file./path}
-//		client_auth   auto|none|basic|post
+//		client_secret_file <path>            # in place of client_secret
+//		client_auth   auto|none|basic|post|private_key_jwt <key file> [<key id>]|tls
 //		endpoints {                          # each: what discovery tells
 //			device_authorization <url>
 //			token                <url>
@@ -72,6 +72,13 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		param         <name> <value>         # none; one line each, placeholders of the request allowed
 //		pkce          auto|on|off
 //		complete_uri  on|off
+//		transport {                          # directly; as in reverse_proxy's `transport http`
+//			tls_trust_pool  <source...>      # the system's
+//			tls_server_name <name>           # the address's
+//			tls_client_auth <cert file> <key file> | <name of a certificate of Caddy's>
+//			tls_insecure_skip_verify         # off
+//			network_proxy   url <url>        # none; no environment variable counts
+//		}
 //		idp_timeout   10s
 //
 //		# who gets in: every require and expect has to hold, by any of its
@@ -188,7 +195,6 @@ var directiveBlock = block[*Handler]{
 		}
 		return all
 	}(),
-	later: []string{"client_secret_file", "transport"},
 }
 
 var limitsBlock = block[*Limits]{

@@ -4,7 +4,6 @@
 package caddydevice
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +16,6 @@ import (
 type block[T any] struct {
 	title string // as messages name it
 	lines map[string]line[T]
-	later []string          // of the grammar, but not built yet
 	moved map[string]string // where a line belongs instead
 }
 
@@ -77,14 +75,12 @@ func (b *block[T]) unknown(name string) string {
 	switch {
 	case b.moved[name] != "":
 		return fmt.Sprintf("%s %s", name, b.moved[name])
-	case slices.Contains(b.later, name):
-		return name + " is not supported yet: remove the line"
 	case name == "{":
 		return "unexpected {: it belongs to the end of the line before"
 	case homes[name] != nil:
 		return fmt.Sprintf("unrecognized subdirective %q: it is a line of %s: move it there", name, strings.Join(homes[name], ", or of "))
 	}
-	if near := cmp.Or(nearest(name, names), nearest(name, b.later)); near != "" {
+	if near := nearest(name, names); near != "" {
 		return fmt.Sprintf("unrecognized subdirective %q: did you mean %s?", name, near)
 	}
 	return fmt.Sprintf("unrecognized subdirective %q: it can hold %s", name, strings.Join(names, ", "))

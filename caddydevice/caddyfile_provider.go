@@ -20,20 +20,21 @@ import (
 var providerBlock = block[*Provider]{
 	title: "a provider in the global option device_auth",
 	lines: map[string]line[*Provider]{
-		"issuer":        urlLine("issuer https://idp.example.com", func(p *Provider) *string { return &p.Issuer }),
-		"discovery":     urlLine("discovery https://idp.example.com/discovery.json", func(p *Provider) *string { return &p.Discovery }),
-		"client_id":     textLine("client_id my-gateway", func(p *Provider) *string { return &p.ClientID }),
-		"client_secret": {usage: "client_secret {env.CLIENT_SECRET}", min: 1, max: 1, secret: true, parse: parseClientSecret},
-		"client_auth":   {usage: "client_auth auto|none|basic|post", min: 1, max: -1, parse: parseClientAuth},
-		"dialect":       choiceLine("dialect "+strings.Join(idp.Dialects(), "|"), idp.Dialects(), func(p *Provider) *string { return &p.Dialect }),
-		"endpoints":     {usage: "endpoints { … }", block: true, parse: parseEndpoints},
-		"scopes":        {usage: "scopes openid profile email", min: 1, max: -1, parse: parseScopes},
-		"param":         {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
-		"pkce":          choiceLine("pkce auto|on|off", idp.PKCEModes, func(p *Provider) *string { return &p.PKCE }),
-		"complete_uri":  choiceLine("complete_uri on|off", switches, func(p *Provider) *string { return &p.CompleteURI }),
-		"idp_timeout":   durationLine("idp_timeout 10s", func(p *Provider) *caddy.Duration { return &p.IdPTimeout }),
+		"issuer":             urlLine("issuer https://idp.example.com", func(p *Provider) *string { return &p.Issuer }),
+		"discovery":          urlLine("discovery https://idp.example.com/discovery.json", func(p *Provider) *string { return &p.Discovery }),
+		"client_id":          textLine("client_id my-gateway", func(p *Provider) *string { return &p.ClientID }),
+		"client_secret":      {usage: "client_secret {env.CLIENT_SECRET}", min: 1, max: 1, secret: true, parse: parseClientSecret},
+		"client_secret_file": textLine("client_secret_file /run/secrets/client", func(p *Provider) *string { return &p.ClientSecretFile }),
+		"client_auth":        {usage: "client_auth auto|none|basic|post|private_key_jwt …|tls", min: 1, max: -1, parse: parseClientAuth},
+		"dialect":            choiceLine("dialect "+strings.Join(idp.Dialects(), "|"), idp.Dialects(), func(p *Provider) *string { return &p.Dialect }),
+		"endpoints":          {usage: "endpoints { … }", block: true, parse: parseEndpoints},
+		"scopes":             {usage: "scopes openid profile email", min: 1, max: -1, parse: parseScopes},
+		"param":              {usage: "param audience https://api.example.com", min: 2, max: 2, many: true, request: true, parse: parseParam},
+		"pkce":               choiceLine("pkce auto|on|off", idp.PKCEModes, func(p *Provider) *string { return &p.PKCE }),
+		"complete_uri":       choiceLine("complete_uri on|off", switches, func(p *Provider) *string { return &p.CompleteURI }),
+		"transport":          {usage: "transport { … }", block: true, parse: parseTransport},
+		"idp_timeout":        durationLine("idp_timeout 10s", func(p *Provider) *caddy.Duration { return &p.IdPTimeout }),
 	},
-	later: []string{"client_secret_file", "transport"},
 }
 
 var endpointsBlock = block[*Endpoints]{
@@ -58,15 +59,22 @@ func parseClientSecret(in input, p *Provider) error {
 }
 
 func parseClientAuth(in input, p *Provider) error {
-	switch method := in.args[0]; {
-	case method == "private_key_jwt" || method == "tls":
-		return in.Errf("client_auth %s is not supported yet: use basic or post", method)
-	case len(in.args) > 1:
-		return in.Errf("client_auth has too many arguments: write one of %s", strings.Join(idp.ClientAuthMethods, ", "))
+	method, more := in.args[0], in.args[1:]
+	switch {
 	case !slices.Contains(idp.ClientAuthMethods, method):
 		return in.Errf("client_auth %q is none of %s", method, strings.Join(idp.ClientAuthMethods, ", "))
+	case method == "private_key_jwt" && (len(more) == 0 || len(more) > 2):
+		return in.Err("client_auth private_key_jwt needs the file of the client's private key, and may have the key's id: write it like `client_auth private_key_jwt /etc/caddy/key.pem my-key`")
+	case method != "private_key_jwt" && len(more) > 0:
+		return in.Errf("client_auth %s has too many arguments: write one of %s", method, strings.Join(idp.ClientAuthMethods, ", "))
 	}
-	p.ClientAuth = in.args[0]
+	p.ClientAuth.Method = method
+	if len(more) > 0 {
+		p.ClientAuth.PEM = more[0]
+	}
+	if len(more) > 1 {
+		p.ClientAuth.KID = more[1]
+	}
 	return nil
 }
 
@@ -134,6 +142,10 @@ func (p *Provider) missing(d *caddyfile.Dispenser, title string) error {
 		return d.Errf("%s: issuer is missing: add a line like: issuer https://idp.example.com", title)
 	case p.ClientID == "":
 		return d.Errf("%s: client_id is missing: add a line with the name under which this gateway is registered at the identity provider", title)
+	case p.ClientSecret != "" && p.ClientSecretFile != "":
+		return d.Errf("%s: %w", title, errTwoSecrets)
+	case p.ClientAuth.Method == "tls" && (p.Transport == nil || len(p.Transport.TLSClientAuth) == 0):
+		return d.Errf("%s: %w", title, idp.ErrNoClientCertificate)
 	}
 	return nil
 }

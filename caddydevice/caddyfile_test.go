@@ -90,7 +90,7 @@ func checkError(t *testing.T, err error, want string) {
 }
 
 // TestEveryLineHasFixtures: a line that is served has a good fixture and a
-// mistake, one that is not built yet is refused as such.
+// mistake.
 func TestEveryLineHasFixtures(t *testing.T) {
 	words := map[string]map[string]bool{"good": {}, "busted": {}, "later": {}}
 	files, err := filepath.Glob("testdata/*.caddyfiletest")
@@ -119,11 +119,6 @@ func TestEveryLineHasFixtures(t *testing.T) {
 			t.Errorf("%s of %v has no fixture that is good, or none that is busted", name, blocks)
 		}
 	}
-	for _, name := range slices.Concat(directiveBlock.later, providerBlock.later, endpointsBlock.later) {
-		if !words["later"][name] {
-			t.Errorf("%s is not built, and no fixture says so", name)
-		}
-	}
 }
 
 // TestKeysAreLines: JSON mirrors the Caddyfile, key for key.
@@ -135,6 +130,7 @@ func TestKeysAreLines(t *testing.T) {
 	}{
 		{Handler{}, slices.Sorted(maps.Keys(directiveBlock.lines)), []string{"match", "provider"}},
 		{Provider{}, slices.Sorted(maps.Keys(providerBlock.lines)), nil},
+		{Transport{}, slices.Sorted(maps.Keys(transportBlock.lines)), nil},
 		{Endpoints{}, slices.Sorted(maps.Keys(endpointsBlock.lines)), nil},
 		{Limits{}, slices.Sorted(maps.Keys(limitsBlock.lines)), nil},
 		{BearerConfig{}, slices.Sorted(maps.Keys(bearerBlock.lines)), nil},
@@ -168,7 +164,7 @@ func jsonKeys(typ reflect.Type) []string {
 }
 
 func TestNearest(t *testing.T) {
-	names := []string{"issuer", "client_id", "client_secret", "client_auth", "scopes", "session", "start"}
+	names := []string{"issuer", "client_id", "client_secret_file", "client_secret", "client_auth", "scopes", "session", "start"}
 	for name, want := range map[string]string{
 		"isuer": "issuer", "Issuer": "issuer", "client-id": "client_id", "clientid": "client_id", "scope": "scopes", "secret": "client_secret",
 		"client": "", "x": "", "": "", "frobnicate": "", "sessions": "session", "starts": "start",

@@ -5,7 +5,6 @@ package caddydevice
 
 import (
 	"context"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -68,19 +67,26 @@ type binding struct {
 func (e *engine) bind(b binding) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if n := len(e.bindings); n > 0 && reflect.DeepEqual(e.bindings[n-1].cfg, b.cfg) {
+	if n := len(e.bindings); n > 0 && len(differingFields(e.bindings[n-1].cfg, b.cfg)) == 0 {
 		b.client = e.bindings[n-1].client
 	}
 	e.bindings = append(e.bindings, b)
 	e.useNewest()
 }
 
-// unbind takes a configuration's away, if it was bound.
+// unbind takes a configuration's away, if it was bound, and lets go of its
+// connections, unless its client is still in use.
 func (e *engine) unbind(app *App) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	was := slices.Clone(e.bindings)
 	e.bindings = slices.DeleteFunc(e.bindings, func(b binding) bool { return b.app == app })
 	e.useNewest()
+	for _, b := range was {
+		if b.app == app && b.client != e.keeper.Client() {
+			b.client.Close()
+		}
+	}
 }
 
 // useNewest leaves the last one in place where there is none: requests that

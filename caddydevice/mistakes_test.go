@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
 )
 
 // site is one route of a server of these tests.
@@ -47,10 +49,18 @@ func siteConfig(t *testing.T, app map[string]any, sites ...site) *caddy.Config {
 // TestProvisionMistakes: each names the site, the directive, the key and the
 // value, and what to do.
 func TestProvisionMistakes(t *testing.T) {
-	empty := filepath.Join(t.TempDir(), "empty")
-	if err := os.WriteFile(empty, nil, 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
 	}
+	empty, newline, lines, huge := write("empty", ""), write("newline", "\r\n"), write("lines", "canary\n\n"), write("huge", strings.Repeat("canary", 1<<18))
+	key := inFile(t, newSigningKey(t).text)
+	certText, keyText := idptest.NewAuthority().Issue("gateway")
+	shown := map[string]any{"tls_client_auth": []string{inFile(t, certText), inFile(t, keyText)}}
 	good := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
 	for _, row := range []struct {
 		name string
@@ -81,8 +91,29 @@ func TestProvisionMistakes(t *testing.T) {
 		{"braces in a secret", map[string]any{"client_secret": "canary{canary}"}, `client_secret: what is in braces is neither {env.NAME} nor {file./path}`},
 		{"missing file", map[string]any{"client_secret": "{file./no/such/file}"}, "client_secret: {file./no/such/file}: the file is empty, or Caddy cannot read it"},
 		{"empty file", map[string]any{"client_secret": "{file." + empty + "}"}, "the file is empty"},
+		{"no secret file", map[string]any{"client_secret_file": "/no/such/file"}, "client_secret_file: open /no/such/file: no such file or directory: name a file that Caddy's user can read"},
+		{"a directory as secret file", map[string]any{"client_secret_file": dir}, "name a file that Caddy's user can read"},
+		{"empty secret file", map[string]any{"client_secret_file": empty}, "is empty: write into it what belongs there"},
+		{"secret file of a newline", map[string]any{"client_secret_file": newline}, "is empty: write into it what belongs there"},
+		{"secret file with several lines", map[string]any{"client_secret_file": lines}, "has several lines: it must hold the secret and nothing else"},
+		{"huge secret file", map[string]any{"client_secret_file": huge}, "is larger than 1 MiB"},
+		{"unset variable in the secret file's name", map[string]any{"client_secret_file": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}/x"}, "client_secret_file: {env.DEVICE_AUTH_NO_SUCH_VARIABLE} is not set"},
+		{"two secrets", map[string]any{"client_secret": "canary", "client_secret_file": "testdata/client_secret"}, "client_secret and client_secret_file are both set: keep one"},
+		{"none with a secret file", map[string]any{"client_auth": "none", "client_secret_file": "testdata/client_secret"}, "remove one"},
 		{"basic without a secret", map[string]any{"client_auth": "basic"}, "client_auth basic needs client_secret"},
 		{"none with a secret", map[string]any{"client_auth": "none", "client_secret": "canary"}, "remove one"},
+		{"no key file", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "pem": "/no/such/file"}}, "client_auth private_key_jwt: open /no/such/file: no such file or directory: name a file that Caddy's user can read"},
+		{"no key in the file", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "pem": "testdata/client_secret"}}, "client_auth private_key_jwt: testdata/client_secret: there is no private key in it"},
+		{"unset variable in the key file's name", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "pem": "{env.DEVICE_AUTH_NO_SUCH_VARIABLE}"}}, "client_auth private_key_jwt: {env.DEVICE_AUTH_NO_SUCH_VARIABLE} is not set"},
+		{"no key", map[string]any{"client_auth": "private_key_jwt"}, "client_auth private_key_jwt needs the file of the client's private key"},
+		{"an id without a key", map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "kid": "x"}}, "client_auth: kid is the id of a key: add pem, the file of that"},
+		{"a key for another method", map[string]any{"client_secret": "canary", "client_auth": map[string]any{"method": "post", "pem": key}}, "no other method takes one"},
+		{"a key and a secret", map[string]any{"client_secret": "canary", "client_auth": map[string]any{"method": "private_key_jwt", "pem": key}}, "client_auth private_key_jwt sends no secret"},
+		{"tls without a certificate", map[string]any{"client_auth": "tls"}, "client_auth tls needs the client's certificate: add a transport with a line like `tls_client_auth"},
+		{"tls with another transport", map[string]any{"client_auth": "tls", "transport": map[string]any{"tls_server_name": "x"}}, "client_auth tls needs the client's certificate"},
+		{"tls with a secret", map[string]any{"client_auth": "tls", "client_secret": "canary", "transport": shown}, "client_auth tls sends no secret"},
+		{"tls in the clear", map[string]any{"client_auth": "tls", "endpoints": map[string]any{"token": "http://127.0.0.1:1"}, "transport": shown}, `endpoints token "http://127.0.0.1:1": must start with https://`},
+		{"unknown key of client_auth", map[string]any{"client_auth": map[string]any{"method": "none", "key": "x"}}, `unknown field "key"`},
 		{"unknown client_auth", map[string]any{"client_auth": "magic"}, `client_auth "magic" is none of auto`},
 		{"unknown pkce", map[string]any{"pkce": "S256"}, `pkce "S256" is none of auto, on, off`},
 		{"unknown complete_uri", map[string]any{"complete_uri": "maybe"}, `complete_uri "maybe" is none of on, off`},

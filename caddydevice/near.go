@@ -2,10 +2,14 @@
 
 package caddydevice
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // nearest is the candidate that a name was probably meant to be, "" for none:
-// the only one that has it in it, or one that is a letter or two away.
+// one that is a letter or two away, or the only one that has it in it, but for
+// those that only go on where that one ends, as client_secret_file does.
 func nearest(name string, candidates []string) string {
 	name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
 	best, least := "", max(1, min(2, len(name)/3))+1
@@ -18,10 +22,14 @@ func nearest(name string, candidates []string) string {
 			holding = append(holding, c)
 		}
 	}
-	if best == "" && len(holding) == 1 {
-		return holding[0]
+	if best != "" || len(holding) == 0 {
+		return best
 	}
-	return best
+	shortest := slices.MinFunc(holding, func(a, b string) int { return len(a) - len(b) })
+	if slices.ContainsFunc(holding, func(c string) bool { return !strings.HasPrefix(c, shortest) }) {
+		return ""
+	}
+	return shortest
 }
 
 // distance is how many letters are to be changed, added or left out to get

@@ -18,7 +18,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
-	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 )
 
 // Provider says which identity provider is asked, as whom and how. A handler
@@ -49,9 +48,16 @@ type Provider struct {
 	// Caddy's debug log, so it is warned about. Default: none, for a public client.
 	ClientSecret string `json:"client_secret,omitempty"`
 
-	// How the client authenticates: auto, none, basic or post. Default: auto,
+	// A file that holds the client's secret and nothing else, in place of
+	// client_secret. It is read when the configuration is loaded, without the
+	// newline at its end; a relative path starts at Caddy's working directory.
+	// `caddy reload --force` reads it again. Default: none.
+	ClientSecretFile string `json:"client_secret_file,omitempty"`
+
+	// How the client authenticates: a method, auto, none, basic, post or tls, or
+	// an object with private_key_jwt and the key that it needs. Default: auto,
 	// which is none without a secret, else what the identity provider lists.
-	ClientAuth string `json:"client_auth,omitempty"`
+	ClientAuth ClientAuth `json:"client_auth,omitzero"`
 
 	// What the identity provider does in its own way, where that cannot be told
 	// from its discovery document and answers: github, tokenidp, or wso2_old
@@ -83,6 +89,10 @@ type Provider struct {
 	// is used: on or off. Where it is off, links and QR codes lead to the
 	// address without the code, and the person types that. Default: on.
 	CompleteURI string `json:"complete_uri,omitempty"`
+
+	// How the identity provider is reached: certificates and a proxy. Default:
+	// directly, trusting whom the system trusts.
+	Transport *Transport `json:"transport,omitempty"`
 
 	// How long one request to the identity provider may take. Default: 10s.
 	IdPTimeout caddy.Duration `json:"idp_timeout,omitempty"`
@@ -116,23 +126,24 @@ var switches = []string{"on", "off"}
 // apart from the configuration, which Caddy may show or log.
 type resolvedProvider struct {
 	idp.Config
-	params  []paramTemplate
-	literal bool // the secret is written into the configuration
+	params   []paramTemplate
+	warnings []string // what an operator should know
 }
 
-// resolve replaces the placeholders and checks what idp.New does not see.
-func (p *Provider) resolve() (resolvedProvider, error) {
+// resolve replaces the placeholders, reads the files and checks what idp.New
+// does not see.
+func (p *Provider) resolve(ctx caddy.Context) (resolvedProvider, error) {
 	r := newResolver()
 	e := Endpoints{}
 	if p.Endpoints != nil {
 		e = *p.Endpoints
 	}
-	clientSecret, literal := r.secret("client_secret", p.ClientSecret)
+	clientSecret, literal := r.clientSecret(p)
 	out := resolvedProvider{
 		Config: idp.Config{
 			Issuer: r.text("issuer", p.Issuer), Discovery: r.text("discovery", p.Discovery),
-			ClientID: r.text("client_id", p.ClientID), ClientSecret: secret.String(clientSecret),
-			ClientAuth: r.text("client_auth", p.ClientAuth),
+			ClientID: r.text("client_id", p.ClientID), ClientSecret: clientSecret,
+			ClientAuth: r.text("client_auth", p.ClientAuth.Method),
 			Endpoints: idp.Endpoints{
 				DeviceAuthorization: r.text("endpoints device_authorization", e.DeviceAuthorization),
 				Token:               r.text("endpoints token", e.Token),
@@ -144,7 +155,9 @@ func (p *Provider) resolve() (resolvedProvider, error) {
 			PKCE:    r.text("pkce", p.PKCE), NoCompleteURI: p.CompleteURI == "off",
 			Timeout: time.Duration(p.IdPTimeout),
 		},
-		literal: literal,
+	}
+	if literal {
+		out.warnings = append(out.warnings, literalSecret)
 	}
 	for _, scope := range p.Scopes {
 		out.Scopes = append(out.Scopes, r.text("scopes", scope))
@@ -153,7 +166,13 @@ func (p *Provider) resolve() (resolvedProvider, error) {
 		r.err = fmt.Errorf("complete_uri %q is none of %s", p.CompleteURI, strings.Join(switches, ", "))
 	}
 	out.params = r.templates(p.Param)
-	return out, r.err
+	out.ClientKey, out.ClientKeyID = r.clientKey(p.ClientAuth)
+	network, warnings, err := p.Transport.provision(ctx, r)
+	if r.err != nil {
+		return out, r.err
+	}
+	out.Network, out.warnings = network, append(out.warnings, warnings...)
+	return out, err
 }
 
 // providerKeys are the JSON keys of a Provider, and so the Caddyfile's lines.
@@ -196,14 +215,14 @@ func (a *App) provisionProviders() error {
 		if !providerName.MatchString(name) {
 			return fmt.Errorf("device_auth: provider %q: %w", name, errProviderName)
 		}
-		resolved, err := p.resolve()
+		resolved, err := p.resolve(a.ctx)
 		if err == nil {
 			err = resolved.check()
 		}
 		if err != nil {
 			return fmt.Errorf("device_auth: provider %s: %w", name, err)
 		}
-		resolved.warnOfLiteral(a.logger.With(zap.String("provider", name)))
+		resolved.warn(a.logger.With(zap.String("provider", name)))
 		a.named[name] = resolved
 	}
 	return nil
@@ -220,10 +239,10 @@ func (p *resolvedProvider) check() error {
 
 // provider returns the settings of a handler: its own, or those of the
 // provider that it names.
-func (h *Handler) provider(app *App) (resolvedProvider, error) {
+func (h *Handler) provider(ctx caddy.Context, app *App) (resolvedProvider, error) {
 	if h.ProviderName == "" {
-		p, err := h.Provider.resolve()
-		p.warnOfLiteral(h.logger.With(zap.String("issuer", p.Issuer)))
+		p, err := h.Provider.resolve(ctx)
+		p.warn(h.logger.With(zap.String("issuer", p.Issuer)))
 		return p, err
 	}
 	if both := h.Provider.set(); len(both) > 0 {
@@ -249,30 +268,50 @@ func noSuchProvider(name string, names []string) string {
 	return fmt.Sprintf("provider %q is not defined: %s", name, remedy)
 }
 
-func (p *resolvedProvider) warnOfLiteral(logger *zap.Logger) {
-	if p.literal {
-		logger.Warn("client_secret is written into the configuration, where GET /config, the autosaved file and Caddy's debug log show it: use {env.NAME} or {file./path}")
+const literalSecret = "client_secret is written into the configuration, where GET /config, the autosaved file and Caddy's debug log show it: use {env.NAME}, {file./path} or client_secret_file"
+
+func (p *resolvedProvider) warn(logger *zap.Logger) {
+	for _, warning := range p.warnings {
+		logger.Warn(warning)
 	}
 }
 
-// settingNames are the lines that the fields of idp.Config come from.
+// settingNames are the lines that the fields of idp.Config come from, with
+// commas between where there are several.
 var settingNames = map[string]string{
-	"Issuer": "issuer", "Discovery": "discovery", "Endpoints": "endpoints", "ClientID": "client_id", "ClientSecret": "client_secret",
-	"ClientAuth": "client_auth", "Scopes": "scopes", "PKCE": "pkce", "Algorithms": "algorithms", "NoCompleteURI": "complete_uri",
-	"Timeout": "idp_timeout", "ClockSkew": "clock_skew", "Dialect": "dialect", "Identity": "identity",
+	"Issuer": "issuer", "Discovery": "discovery", "Endpoints": "endpoints", "ClientID": "client_id", "ClientSecret": "client_secret, client_secret_file",
+	"ClientAuth": "client_auth", "ClientKey": "client_auth", "ClientKeyID": "client_auth", "Scopes": "scopes", "PKCE": "pkce", "Algorithms": "algorithms", "NoCompleteURI": "complete_uri",
+	"Timeout": "idp_timeout", "ClockSkew": "clock_skew", "Network": "transport", "Dialect": "dialect", "Identity": "identity",
 }
 
 // differences are the lines in which two providers differ.
 func (p *resolvedProvider) differences(other *resolvedProvider) []string {
 	var names []string
-	one, two := reflect.ValueOf(p.Config), reflect.ValueOf(other.Config)
-	for i := range one.NumField() {
-		if !reflect.DeepEqual(one.Field(i).Interface(), two.Field(i).Interface()) {
-			names = append(names, settingNames[one.Type().Field(i).Name])
+	for _, field := range differingFields(p.Config, other.Config) {
+		if name := settingNames[field]; !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	if !reflect.DeepEqual(p.params, other.params) {
 		names = append(names, "param")
+	}
+	return names
+}
+
+// differingFields are the names of the fields in which two configurations of
+// clients differ.
+func differingFields(a, b idp.Config) []string {
+	var names []string
+	one, two := reflect.ValueOf(a), reflect.ValueOf(b)
+	for i := range one.NumField() {
+		name := one.Type().Field(i).Name
+		same := reflect.DeepEqual(one.Field(i).Interface(), two.Field(i).Interface())
+		if name == "Network" { // functions and certificate pools have no DeepEqual
+			same = a.Network.Equal(b.Network)
+		}
+		if !same {
+			names = append(names, name)
+		}
 	}
 	return names
 }

@@ -71,7 +71,7 @@ func (h *Handler) provision(ctx caddy.Context, server *caddyhttp.Server) error {
 	if err := h.provisionHTTP(server); err != nil {
 		return err
 	}
-	provider, err := h.provider(h.app)
+	provider, err := h.provider(ctx, h.app)
 	if err != nil {
 		return err
 	}

@@ -175,7 +175,7 @@ func (h *Handler) notStarted(w http.ResponseWriter, r *http.Request, err error) 
 	var away *idp.UnavailableError
 	if !errors.As(err, &away) {
 		h.trouble.Do(func() {
-			h.logger.Error("the identity provider refused to start a sign-in: check client_id, client_secret, and that the device grant is on for this client",
+			h.logger.Error("the identity provider refused to start a sign-in: check client_id, client_secret or client_auth, and that the device grant is on for this client",
 				zap.String("issuer", h.resolved.Issuer), zap.Error(err))
 		})
 		return h.later(w, r, http.StatusBadGateway, &page.Answer{Status: page.Failed, Detail: "setup"}, slowReload)

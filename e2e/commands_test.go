@@ -96,7 +96,6 @@ func TestCommandAdapt(t *testing.T) {
 		words           []string // on stderr: the place, and what to do
 	}{
 		{"unknown line", siteWith("\t\tisuer x"), []string{"Caddyfile:5", `unrecognized subdirective "isuer"`}},
-		{"not built yet", siteWith("\t\ttransport {\n\t\t}"), []string{"Caddyfile:5", "transport is not supported yet: remove the line"}},
 		{"no number", siteWith("\t\tlimits {\n\t\t\tstarts many 1m\n\t\t}"), []string{"Caddyfile:6", "like `starts 10 1m`"}},
 		{"no issuer", strings.Replace(siteWith(""), "issuer https://idp.example.com\n", "\n", 1), []string{"Caddyfile:6", "issuer is missing: add a line like"}},
 		{"no URL", strings.Replace(siteWith(""), "https://idp", "idp", 1), []string{"Caddyfile:3", "must start with https://"}},

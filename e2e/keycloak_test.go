@@ -31,6 +31,7 @@ func TestKeycloak(t *testing.T) {
 			"looks":              keycloakLooks,
 			"decline":            keycloakDeclines,
 			"secret by post":     keycloakSecretByPost,
+			"signed JWT":         keycloakSignedJWT,
 			"without PKCE":       keycloakWithoutPKCE,
 			"expiry":             keycloakExpiry,
 			"slow_down":          keycloakSlowDown,

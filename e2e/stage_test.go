@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"github.com/caddydevice/device-auth/e2e/internal/gate"
 	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
 	"github.com/caddydevice/device-auth/e2e/internal/record"
@@ -35,15 +37,16 @@ const manyStarts = "limits {\nstarts 1000 1m\n}"
 // localhost, a public client, and polls every second.
 type plan struct {
 	caddyfile string
-	secret    string        // of the client; the right one unless set
-	interval  int           // seconds, put into the provider's answers; 1 unless set
-	asItIs    bool          // the provider's answers are not changed: its interval is the default, 5 s
-	expiresIn int           // seconds, put into the provider's answers if set
-	codeLife  time.Duration // of the provider's device codes
-	tokenLife time.Duration // of the provider's access tokens
-	keepToken bool          // the provider gives no new refresh token for an old one
-	noPKCE    bool          // discovery does not know PKCE
-	lineDown  bool          // the provider is out of reach when Caddy starts
+	secret    string            // of the client; the right one unless set
+	interval  int               // seconds, put into the provider's answers; 1 unless set
+	asItIs    bool              // the provider's answers are not changed: its interval is the default, 5 s
+	expiresIn int               // seconds, put into the provider's answers if set
+	codeLife  time.Duration     // of the provider's device codes
+	tokenLife time.Duration     // of the provider's access tokens
+	keepToken bool              // the provider gives no new refresh token for an old one
+	keys      []jose.JSONWebKey // that a client of the provider may sign with
+	noPKCE    bool              // discovery does not know PKCE
+	lineDown  bool              // the provider is out of reach when Caddy starts
 	// crowded: there are too many secrets to look for each of them in the log;
 	// other scenarios do that.
 	crowded bool
@@ -100,7 +103,7 @@ func newStage(t *testing.T, p plan) *stage {
 	t.Helper()
 	s := emptyStage(t)
 	s.idp = idpserver.Start(t, idpserver.Options{
-		Issuer: s.rec.URL(), DeviceCodeLife: p.codeLife, AccessTokenLife: p.tokenLife, KeepRefreshToken: p.keepToken,
+		Issuer: s.rec.URL(), DeviceCodeLife: p.codeLife, AccessTokenLife: p.tokenLife, KeepRefreshToken: p.keepToken, ClientKeys: p.keys,
 	})
 	s.tokenLife = p.tokenLife
 	s.rec.SetTarget(t, s.idp.URL())

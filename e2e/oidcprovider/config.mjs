@@ -32,13 +32,13 @@ async function findAccount(ctx, accountId) {
   return { accountId, claims: async () => claims };
 }
 
-function client(id, method, settings) {
+function client(id, method, settings, more) {
   return {
     client_id: id,
     client_name: id,
     application_type: 'native',
     token_endpoint_auth_method: method,
-    ...(method === 'none' ? {} : { client_secret: settings.secret }),
+    ...(method.startsWith('client_secret') ? { client_secret: settings.secret } : {}),
     grant_types: [deviceGrant, 'refresh_token'],
     response_types: [],
     redirect_uris: [],
@@ -46,8 +46,34 @@ function client(id, method, settings) {
       backchannel_logout_uri: settings.backchannelLogoutURI,
       backchannel_logout_session_required: true,
     } : {}),
+    ...more,
   };
 }
+
+// Clients without a secret are there where there are keys for them.
+function clientsWithKeys(settings) {
+  const { clientKeys: jwks, tls } = settings;
+  if (!jwks) return [];
+  const signing = client('e2e-key', 'private_key_jwt', settings, { jwks });
+  if (!tls) return [signing];
+  return [
+    signing,
+    client('e2e-certificate', 'tls_client_auth', settings, { tls_client_auth_san_dns: 'gateway.example.com' }),
+    client('e2e-self-signed', 'self_signed_tls_client_auth', settings, { jwks }),
+  ];
+}
+
+const peer = (ctx) => ctx.socket.getPeerX509Certificate();
+
+// By the certificate of the connection: TLS ends in this process.
+const byCertificate = ({ clientCA }) => ({
+  enabled: true,
+  tlsClientAuth: true,
+  selfSignedTlsClientAuth: true,
+  getCertificate: peer,
+  certificateAuthorized: (ctx) => peer(ctx).checkIssued(clientCA) && peer(ctx).verify(clientCA.publicKey),
+  certificateSubjectMatches: (ctx, property, expected) => property === 'tls_client_auth_san_dns' && peer(ctx).checkHost(expected) !== undefined,
+});
 
 export function configuration(settings, keys, adapter) {
   return {
@@ -59,6 +85,11 @@ export function configuration(settings, keys, adapter) {
       client('e2e-public', 'none', settings),
       client('e2e-basic', 'client_secret_basic', settings),
       client('e2e-post', 'client_secret_post', settings),
+      ...clientsWithKeys(settings),
+    ],
+    clientAuthMethods: [
+      'none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt',
+      ...(settings.tls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
     ],
     scopes: ['openid', 'profile', 'email', 'offline_access'],
     claims: {
@@ -87,6 +118,7 @@ export function configuration(settings, keys, adapter) {
     },
     features: {
       devInteractions: { enabled: false },
+      ...(settings.tls ? { mTLS: byCertificate(settings) } : {}),
       backchannelLogout: { enabled: true },
       revocation: { enabled: true },
       introspection: { enabled: true },

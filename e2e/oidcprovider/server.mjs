@@ -7,7 +7,13 @@
 //   E2E_STATE_DIR                where state and keys are kept; without it they end with the process
 //   E2E_BACKCHANNEL_LOGOUT_URI   where logout tokens are sent
 //   E2E_KEEP_REFRESH_TOKEN       a refresh token is not replaced when it is used
+//   E2E_CLIENT_KEYS              a JWK set: clients that sign with these keys, or have their certificates
+//   E2E_TLS_CERT, E2E_TLS_KEY    files for TLS; plain HTTP without them
+//   E2E_TLS_CLIENT_CA            the file of who signs the clients' certificates
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createTLSServer } from 'node:https';
 import { Provider } from 'oidc-provider';
 import { accountFor, configuration } from './config.mjs';
 import * as pages from './pages.mjs';
@@ -21,6 +27,16 @@ const settings = {
   backchannelLogoutURI: process.env.E2E_BACKCHANNEL_LOGOUT_URI,
   noDeviceFlow: Boolean(process.env.E2E_NO_DEVICE_FLOW),
   keepRefreshToken: Boolean(process.env.E2E_KEEP_REFRESH_TOKEN),
+  clientKeys: process.env.E2E_CLIENT_KEYS && JSON.parse(process.env.E2E_CLIENT_KEYS),
+  clientCA: process.env.E2E_TLS_CLIENT_CA && new X509Certificate(readFileSync(process.env.E2E_TLS_CLIENT_CA)),
+  tls: process.env.E2E_TLS_CERT && {
+    cert: readFileSync(process.env.E2E_TLS_CERT),
+    key: readFileSync(process.env.E2E_TLS_KEY),
+    // Without `ca`, which the server would ask for by name: then a client
+    // with a certificate of its own making shows none.
+    requestCert: true,
+    rejectUnauthorized: false,
+  },
 };
 if (!settings.secret) {
   console.error('E2E_SECRET is not set');
@@ -28,7 +44,7 @@ if (!settings.secret) {
 }
 
 const stateDir = process.env.E2E_STATE_DIR;
-const server = createServer();
+const server = settings.tls ? createTLSServer(settings.tls) : createServer();
 // Node.js ends idle connections after 5 s: a form that was just sent over one is lost.
 server.keepAliveTimeout = 0;
 server.on('error', (err) => {
@@ -41,7 +57,7 @@ process.on('SIGTERM', () => {
 });
 server.listen(Number(port), '127.0.0.1', () => {
   // Only now is the port known, and with it the issuer where none was given.
-  const issuer = givenIssuer || `http://127.0.0.1:${server.address().port}`;
+  const issuer = givenIssuer || `${settings.tls ? 'https' : 'http'}://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration(settings, loadKeys(stateDir), adapterFor(new Table(stateDir))));
   provider.on('server_error', (ctx, err) => console.error('server_error', err));
   provider.on('backchannel.error', (ctx, err) => console.error('backchannel.error', err));

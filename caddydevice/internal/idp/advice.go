@@ -32,6 +32,8 @@ const (
 	shortCodes     problem = "short codes"
 	noRefresh      problem = "no refresh"
 	secretRequired problem = "secret required"
+	keyRefused     problem = "key refused"
+	certRefused    problem = "certificate refused"
 )
 
 // trouble is an error whose problem is known.
@@ -155,6 +157,14 @@ var advice = map[problem]map[string]string{
 	secretRequired: {
 		"":         "No secret is sent. Either it knows no client {client}, or that one has a secret: check client_id, set client_secret, or make the client a public one there.",
 		"Keycloak": "No secret is sent. In the admin console: Clients, {client}. If there is none, check client_id. If \"Client authentication\" is on there, set client_secret to what the tab Credentials shows, or switch it off.",
+	},
+	keyRefused: {
+		"":         "The client {client} has to be registered there with private_key_jwt, and with the public half of the key that client_auth names: under its key id, where client_auth has one. Both clocks have to be right.",
+		"Keycloak": "In the admin console: Clients, {client}, Credentials: Client Authenticator has to be \"Signed JWT\". The tab Keys has to hold the public half of the key that client_auth names.",
+	},
+	certRefused: {
+		"":         "The client {client} has to be registered there for mutual TLS, with the certificate of tls_client_auth. Whatever ends TLS in front of it has to ask for one, and hand it on.",
+		"Keycloak": "In the admin console: Clients, {client}, Credentials: Client Authenticator has to be \"X509 Certificate\", with the subject of tls_client_auth's certificate. Keycloak has to be started with https-client-auth.",
 	},
 	scopeRefused: {
 		"":       "Set scopes to what the client {client} may ask for there.",

@@ -4,6 +4,7 @@
 package idp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -67,12 +68,16 @@ func (k *checking) wrong(about string, p problem, err error) {
 	endpoint := ""
 	if k.md != nil {
 		endpoint = k.md.DeviceEndpoint
-		if p == clientRefused && k.authMethod(k.md) == "none" {
-			p = secretRequired
+		if p == clientRefused {
+			p = cmp.Or(refusedBy[k.authMethod(k.md)], p)
 		}
 	}
 	k.found(Wrong, about, "%s. %s", plainly(about, err), k.adviceOn(p, endpoint))
 }
+
+// refusedBy is what a refused client's problem is, by its method; "" where it
+// may be anything.
+var refusedBy = map[string]problem{"none": secretRequired, "private_key_jwt": keyRefused, "tls": certRefused}
 
 // plainly is an error without the words that say where it is from.
 func plainly(about string, err error) string {

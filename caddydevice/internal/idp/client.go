@@ -5,6 +5,7 @@ package idp
 
 import (
 	"context"
+	"crypto"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
@@ -38,6 +40,10 @@ type Config struct {
 	ClientSecret secret.String
 	// ClientAuth is one of [ClientAuthMethods]; "" is "auto".
 	ClientAuth string
+	// ClientKey is the client's private key in PEM, and ClientKeyID its kid at
+	// the identity provider, "" for none: for private_key_jwt.
+	ClientKey   secret.String
+	ClientKeyID string
 	// Scopes to ask for. Default: openid, unless Identity does without ID
 	// tokens, and what the identity provider lists of profile, email and
 	// offline_access.
@@ -61,6 +67,8 @@ type Config struct {
 	// KeysOnly is for an issuer that nobody signs in at here: of its discovery
 	// document only the keys are needed.
 	KeysOnly bool
+	// Network is the way to the identity provider; nil is the plain one.
+	Network *Network
 	// Transport replaces the HTTP transport, for tests.
 	Transport http.RoundTripper
 }
@@ -72,8 +80,15 @@ type Endpoints struct{ DeviceAuthorization, Token, JWKS, Userinfo, Revocation st
 
 // ClientAuthMethods are the values of Config.ClientAuth: "auto" is none
 // without a secret, else basic where the identity provider lists it or lists
-// nothing (RFC 8414 §2) and is not known to misread it, else post.
-var ClientAuthMethods = []string{"auto", "none", "basic", "post"}
+// nothing (RFC 8414 §2) and is not known to misread it, else post. "tls" is the
+// certificate of Network, with client_id in the form (RFC 8705 §2).
+var ClientAuthMethods = []string{"auto", "none", "basic", "post", "private_key_jwt", "tls"}
+
+// ErrNoClientCertificate is a configuration whose client has none to show.
+var ErrNoClientCertificate = errors.New("client_auth tls needs the client's certificate: add a transport with a line like `tls_client_auth /etc/ssl/gateway.pem /etc/ssl/gateway.key`")
+
+// withoutSecret are the methods that send none.
+var withoutSecret = []string{"none", "private_key_jwt", "tls"}
 
 // Client is an identity provider as this gateway's client sees it. It makes no
 // request until it is first used, and is safe for concurrent use.
@@ -84,6 +99,10 @@ type Client struct {
 	http      *http.Client
 	patient   *http.Client // for refreshes: the same transport, but RefreshTimeout
 	discovery discovery
+	clientKey crypto.Signer // nil but for private_key_jwt
+	// endpointIsAudience is whether the identity provider takes assertions for
+	// its token endpoint only.
+	endpointIsAudience atomic.Bool
 }
 
 // New checks the configuration; it asks nobody.
@@ -111,10 +130,20 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, dialect: d, polled: d.meaningOfPolls(), http: newHTTPClient(cfg.Timeout, cfg.Transport)}
+	transport := cfg.Transport
+	if transport == nil {
+		transport = cfg.Network.transport(cfg.Timeout)
+	}
+	c := &Client{cfg: cfg, dialect: d, polled: d.meaningOfPolls(), http: newHTTPClient(cfg.Timeout, transport)}
 	patient := *c.http
 	patient.Timeout = RefreshTimeout
 	c.patient = &patient
+	if cfg.ClientAuth == "private_key_jwt" {
+		var err error
+		if c.clientKey, err = parseClientKey(cfg.ClientKey); err != nil {
+			return nil, fmt.Errorf("client_auth private_key_jwt: %w", err)
+		}
+	}
 	c.discovery.init()
 	if cfg.Discovery == "" && cfg.Endpoints.complete(d) {
 		c.discovery.good.Store(c.withoutDiscovery())
@@ -126,16 +155,20 @@ func (cfg *Config) check() error {
 	if cfg.Issuer == "" {
 		return errors.New("issuer is missing: write the identity provider's issuer URL, exactly as its discovery document has it")
 	}
-	for _, e := range []struct{ name, url string }{
-		{"issuer", cfg.Issuer},
-		{"discovery", cfg.Discovery},
-		{"endpoints device_authorization", cfg.Endpoints.DeviceAuthorization},
-		{"endpoints token", cfg.Endpoints.Token},
-		{"endpoints jwks", cfg.Endpoints.JWKS},
-		{"endpoints userinfo", cfg.Endpoints.Userinfo},
-		{"endpoints revocation", cfg.Endpoints.Revocation},
+	for _, e := range []struct {
+		name, url    string
+		authenticate bool // whether the client does, which tls does over TLS only
+	}{
+		{"issuer", cfg.Issuer, false},
+		{"discovery", cfg.Discovery, false},
+		{"endpoints device_authorization", cfg.Endpoints.DeviceAuthorization, true},
+		{"endpoints token", cfg.Endpoints.Token, true},
+		{"endpoints jwks", cfg.Endpoints.JWKS, false},
+		{"endpoints userinfo", cfg.Endpoints.Userinfo, false},
+		{"endpoints revocation", cfg.Endpoints.Revocation, true},
 	} {
-		if err := checkEndpoint(e.url, false); err != nil && e.url != "" {
+		needHTTPS := e.authenticate && cfg.ClientAuth == "tls"
+		if err := checkEndpoint(e.url, needHTTPS); err != nil && e.url != "" {
 			return fmt.Errorf("%s %q: %w", e.name, e.url, err)
 		}
 	}
@@ -149,10 +182,14 @@ func (cfg *Config) check() error {
 		return errors.New("client_id is missing: it is the name under which this gateway is registered at the identity provider")
 	case !slices.Contains(ClientAuthMethods, cfg.ClientAuth):
 		return fmt.Errorf("client_auth %q is none of %s", cfg.ClientAuth, strings.Join(ClientAuthMethods, ", "))
-	case cfg.ClientAuth == "none" && cfg.ClientSecret != "":
-		return errors.New("client_auth none sends no secret, but client_secret is set: remove one of them")
+	case slices.Contains(withoutSecret, cfg.ClientAuth) && cfg.ClientSecret != "":
+		return fmt.Errorf("client_auth %s sends no secret, but client_secret or client_secret_file is set: remove one of them", cfg.ClientAuth)
+	case (cfg.ClientAuth == "private_key_jwt") != (cfg.ClientKey != ""):
+		return errors.New("client_auth private_key_jwt needs the file of the client's private key, and no other method takes one: write it like `client_auth private_key_jwt /etc/caddy/key.pem`")
 	case (cfg.ClientAuth == "basic" || cfg.ClientAuth == "post") && cfg.ClientSecret == "":
-		return fmt.Errorf("client_auth %s needs client_secret", cfg.ClientAuth)
+		return fmt.Errorf("client_auth %s needs client_secret or client_secret_file", cfg.ClientAuth)
+	case cfg.ClientAuth == "tls" && !cfg.Network.showsCertificate():
+		return ErrNoClientCertificate
 	case !slices.Contains(PKCEModes, cfg.PKCE):
 		return fmt.Errorf("pkce %q is none of %s", cfg.PKCE, strings.Join(PKCEModes, ", "))
 	case !slices.Contains(Identities, cfg.Identity):
@@ -182,7 +219,8 @@ func CheckAlgorithm(alg string) error {
 
 // checkEndpoint accepts an absolute https URL, and a plain http one on
 // loopback: a secret must not cross a network in the clear (RFC 6749 §2.3.1,
-// §3.2). needHTTPS refuses that as well: an https issuer has no http endpoint.
+// §3.2). needHTTPS refuses that as well: an https issuer has no http endpoint,
+// and a client certificate is shown over TLS only.
 func checkEndpoint(raw string, needHTTPS bool) error {
 	u, err := url.Parse(raw)
 	switch {
@@ -194,6 +232,8 @@ func checkEndpoint(raw string, needHTTPS bool) error {
 		return nil
 	case u.Scheme == "http" && !needHTTPS && isLoopback(u.Hostname()):
 		return nil
+	case needHTTPS:
+		return errors.New("must start with https://")
 	}
 	return errors.New("must start with https:// (http:// is for loopback only)")
 }
@@ -214,15 +254,19 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // authenticate adds the client's credentials (RFC 6749 §2.3.1). client_id goes
 // into the form in every case: some servers want it there even with Basic.
-func (c *Client) authenticate(md *metadata, form url.Values, header http.Header) {
+// audience is whom an assertion is for.
+func (c *Client) authenticate(md *metadata, form url.Values, header http.Header, audience string) error {
 	secret := c.cfg.ClientSecret.Reveal()
 	switch c.authMethod(md) {
+	case "private_key_jwt":
+		return c.assert(md, form, audience)
 	case "basic":
 		pair := url.QueryEscape(c.cfg.ClientID) + ":" + url.QueryEscape(secret)
 		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
 	case "post":
 		form.Set("client_secret", secret)
 	}
+	return nil
 }
 
 func (c *Client) authMethod(md *metadata) string {

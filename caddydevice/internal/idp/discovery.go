@@ -4,6 +4,7 @@
 package idp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,11 +37,15 @@ type metadata struct {
 	ChallengeMethods []string `json:"code_challenge_methods_supported"`
 	GrantTypes       []string `json:"grant_types_supported"`
 	IDTokenAlgs      []string `json:"id_token_signing_alg_values_supported"`
+	// TokenAuthAlgorithms are for the client's assertions.
+	TokenAuthAlgorithms []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	// What nobody has to have: RFC 8414 §2 and OpenID Connect RP-Initiated
 	// Logout §2.1.
 	RevocationEndpoint optionalURL `json:"revocation_endpoint"`
 	UserinfoEndpoint   optionalURL `json:"userinfo_endpoint"`
 	EndSessionEndpoint optionalURL `json:"end_session_endpoint"`
+	// MTLSAliases are an object for client_auth tls, which nobody has to have.
+	MTLSAliases json.RawMessage `json:"mtls_endpoint_aliases"`
 
 	keys    *keySet
 	fetched time.Time
@@ -229,6 +234,10 @@ func (c *Client) askDiscovery(ctx context.Context) (*metadata, error) {
 // useEndpoints puts the configured endpoints in place and checks the others.
 func (c *Client) useEndpoints(md *metadata) error {
 	needHTTPS := strings.HasPrefix(c.cfg.Issuer, "https:")
+	byCertificate := c.cfg.ClientAuth == "tls"
+	if byCertificate {
+		md.useAliases()
+	}
 	for _, e := range []struct {
 		member     string
 		url        *string
@@ -253,16 +262,30 @@ func (c *Client) useEndpoints(md *metadata) error {
 		if *e.url == "" {
 			return fmt.Errorf("discovery: no %s: %s", e.member, e.remedy)
 		}
-		if err := checkEndpoint(*e.url, needHTTPS); err != nil {
+		if err := checkEndpoint(*e.url, needHTTPS || byCertificate && !e.forKeys); err != nil {
 			return fmt.Errorf("discovery: %s %w", e.member, err)
 		}
 	}
-	md.RevocationEndpoint.settle(c.cfg.Endpoints.Revocation, needHTTPS)
+	md.RevocationEndpoint.settle(c.cfg.Endpoints.Revocation, needHTTPS || byCertificate)
 	md.UserinfoEndpoint.settle(c.cfg.Endpoints.Userinfo, needHTTPS)
 	if c.cfg.source() == "userinfo" && md.UserinfoEndpoint == "" {
 		return errors.New("discovery: no userinfo_endpoint: without it identity userinfo cannot tell who signs in; set endpoints userinfo, or remove the line identity")
 	}
 	return nil
+}
+
+// useAliases puts the endpoints where a client certificate is asked for in place
+// of those where it is not (RFC 8705 §5). What has no alias stays.
+func (md *metadata) useAliases() {
+	var aliases struct {
+		Device     optionalURL `json:"device_authorization_endpoint"`
+		Token      optionalURL `json:"token_endpoint"`
+		Revocation optionalURL `json:"revocation_endpoint"`
+	}
+	_ = json.Unmarshal(md.MTLSAliases, &aliases) // none where it is no object
+	md.DeviceEndpoint = cmp.Or(string(aliases.Device), md.DeviceEndpoint)
+	md.TokenEndpoint = cmp.Or(string(aliases.Token), md.TokenEndpoint)
+	md.RevocationEndpoint = cmp.Or(aliases.Revocation, md.RevocationEndpoint)
 }
 
 // settle puts the configured address in place of the one that discovery tells. A

@@ -6,12 +6,10 @@ package idp
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -37,19 +35,8 @@ const (
 var errBodyTooLarge = fmt.Errorf("answer is larger than %d bytes", maxBody)
 
 // newHTTPClient returns a client whose every call ends within timeout, body
-// included. transport nil means a real one, which asks no proxy.
+// included.
 func newHTTPClient(timeout time.Duration, transport http.RoundTripper) *http.Client {
-	if transport == nil {
-		transport = &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    timeout,
-			MaxIdleConnsPerHost:    maxIdlePerHost,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: maxHeader,
-			ForceAttemptHTTP2:      true,
-		}
-	}
 	return &http.Client{
 		Timeout:       timeout,
 		Transport:     boundedTransport{transport},
@@ -121,18 +108,29 @@ type reply struct {
 }
 
 // secretFields are the fields of our forms that must not reach a log.
-var secretFields = []string{"client_secret", "device_code", "code_verifier", "refresh_token", "token"}
+var secretFields = []string{"client_secret", "client_assertion", "device_code", "code_verifier", "refresh_token", "token"}
 
 // postForm sends one form with the client's authentication and reads the
 // answer. An error means that there was no answer; the reply then only says
 // when it was asked for and whether the request may have arrived.
 func (c *Client) postForm(ctx context.Context, via *http.Client, md *metadata, endpoint string, form url.Values) (reply, error) {
+	send := func(audience string) (reply, error) { return c.post(ctx, via, md, endpoint, form, audience) }
+	if c.clientKey == nil {
+		return send("")
+	}
+	return c.postAsserted(send, md)
+}
+
+// post is one request of postForm.
+func (c *Client) post(ctx context.Context, via *http.Client, md *metadata, endpoint string, form url.Values, audience string) (reply, error) {
 	form.Set("client_id", c.cfg.ClientID)
 	header := http.Header{"Accept": {"application/json"}}
-	c.authenticate(md, form, header)
+	rep := reply{asked: time.Now()}
+	if err := c.authenticate(md, form, header, audience); err != nil {
+		return rep, err
+	}
 	body, mediaType := c.encode(md, endpoint, form)
 	header.Set("Content-Type", mediaType)
-	rep := reply{asked: time.Now()}
 	for _, field := range secretFields {
 		rep.secrets = append(rep.secrets, form[field]...)
 	}

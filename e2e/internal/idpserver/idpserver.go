@@ -5,6 +5,8 @@ package idpserver
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/caddydevice/device-auth/e2e/internal/pki"
 	"github.com/caddydevice/device-auth/e2e/internal/ports"
 	"github.com/caddydevice/device-auth/e2e/internal/proc"
 )
@@ -25,7 +30,15 @@ const (
 	PublicClient = "e2e-public"
 	BasicClient  = "e2e-basic"
 	PostClient   = "e2e-post"
+
+	// These are there with Options.ClientKeys, and the last two with TLS.
+	KeyClient         = "e2e-key"         // signs with one of the keys
+	CertificateClient = "e2e-certificate" // has a certificate of TLS.ClientCA for ClientHost
+	SelfSignedClient  = "e2e-self-signed" // has the certificate of one of the keys
 )
+
+// ClientHost is the name in the certificate of CertificateClient.
+const ClientHost = "gateway.example.com"
 
 // The accounts; their passwords are the name with "-password". Both are in the
 // group staff, alice also in admins.
@@ -49,6 +62,15 @@ type Options struct {
 	DeviceCodeLife   time.Duration // 10 minutes unless set; whole seconds
 	AccessTokenLife  time.Duration // 1 hour unless set; the ID token's too; whole seconds
 	KeepRefreshToken bool          // a refresh token is good for any number of refreshes
+	ClientKeys       []jose.JSONWebKey
+	TLS              *TLS // plain HTTP unless set
+}
+
+// TLS says how the provider speaks it. It asks for a client's certificate, but
+// answers those without one too.
+type TLS struct {
+	Pair     *pki.Pair // its own
+	ClientCA *pki.Pair // signs the clients' certificates
 }
 
 // Server is one provider; Stop and StartAgain keep its port. What is exported
@@ -62,18 +84,29 @@ type Server struct {
 	stateDir string
 	port     string
 	process  *proc.Process
+	client   *http.Client
 }
 
 // Start runs a provider until the test ends.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{Secret: "e2e-secret-" + rand.Text(), options: o, script: script(t), stateDir: t.TempDir(), port: ports.Free(t)}
+	s := &Server{Secret: "e2e-secret-" + rand.Text(), options: o, script: script(t), stateDir: t.TempDir(), port: ports.Free(t), client: http.DefaultClient}
+	if o.TLS != nil {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: o.TLS.ClientCA.Pool()}}
+		t.Cleanup(transport.CloseIdleConnections)
+		s.client = &http.Client{Transport: transport}
+	}
 	s.run(t)
 	return s
 }
 
 // URL is where the provider really listens, whatever its issuer is.
-func (s *Server) URL() string { return "http://127.0.0.1:" + s.port }
+func (s *Server) URL() string {
+	if s.options.TLS != nil {
+		return "https://127.0.0.1:" + s.port
+	}
+	return "http://127.0.0.1:" + s.port
+}
 
 // Stop ends the provider; what it remembers stays on disk.
 func (s *Server) Stop(t testing.TB) {
@@ -116,7 +149,7 @@ func (s *Server) run(t testing.TB) {
 	ctx, cancel := context.WithTimeout(t.Context(), startTime)
 	defer cancel()
 	for {
-		s.process = proc.Start(t, "oidc-provider", s.command())
+		s.process = proc.Start(t, "oidc-provider", s.command(t))
 		line, err := s.awaitReady(ctx)
 		if err == nil {
 			s.port = strings.TrimPrefix(line, "ready ")
@@ -143,7 +176,8 @@ func (s *Server) awaitReady(ctx context.Context) (string, error) {
 	return s.process.WaitFor(ctx, "ready ")
 }
 
-func (s *Server) command() *exec.Cmd {
+func (s *Server) command(t testing.TB) *exec.Cmd {
+	t.Helper()
 	args := []string{s.script, s.port}
 	if s.options.Issuer != "" {
 		args = append(args, s.options.Issuer)
@@ -163,6 +197,16 @@ func (s *Server) command() *exec.Cmd {
 	if s.options.NoDeviceFlow {
 		cmd.Env = append(cmd.Env, "E2E_NO_DEVICE_FLOW=yes")
 	}
+	if s.options.ClientKeys != nil {
+		keys, err := json.Marshal(jose.JSONWebKeySet{Keys: s.options.ClientKeys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Env = append(cmd.Env, "E2E_CLIENT_KEYS="+string(keys))
+	}
+	if tls := s.options.TLS; tls != nil {
+		cmd.Env = append(cmd.Env, "E2E_TLS_CERT="+tls.Pair.CertFile, "E2E_TLS_KEY="+tls.Pair.KeyFile, "E2E_TLS_CLIENT_CA="+tls.ClientCA.CertFile)
+	}
 	return cmd
 }
 
@@ -173,7 +217,7 @@ func (s *Server) answers(ctx context.Context) error {
 		return err
 	}
 	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := s.client.Do(req)
 	if err != nil {
 		return fmt.Errorf("asking the provider for discovery: %w", err)
 	}

@@ -4,6 +4,7 @@ package idpserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/caddydevice/device-auth/e2e/internal/htmlform"
+	"github.com/caddydevice/device-auth/e2e/internal/pki"
 )
 
 // maxPages bounds a walk through the forms: more than that is a circle.
@@ -27,14 +29,18 @@ var declining = regexp.MustCompile(`(?i)abort|cancel|deny|decline|reject|refuse|
 // calls, so a second approval may find the sign-in still standing.
 type Person struct{ client *http.Client }
 
-// NewPerson returns somebody who is signed in nowhere.
-func NewPerson(t testing.TB) *Person {
+// NewPerson returns somebody who is signed in nowhere, and trusts a provider with
+// TLS by trusted.
+func NewPerson(t testing.TB, trusted ...*pki.Pair) *Person {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	transport := &http.Transport{} // none of the environment's proxies
+	for _, pair := range trusted {
+		transport.TLSClientConfig = &tls.Config{RootCAs: pair.Pool()}
+	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &Person{client: &http.Client{Jar: jar, Transport: transport}}
 }
