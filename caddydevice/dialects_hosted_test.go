@@ -146,6 +146,7 @@ func gitHubDialect() *dialect {
 		stories: []story{
 			{name: "§0.8 errors with 200, and the next interval in them", tell: (*dialect).heedInterval},
 			{name: "§0.10 §0.11 who it is says the API", tell: (*dialect).askAPI},
+			{name: "no more than issuer, dialect, client_id and require", lines: more("issuer ISSUER", "dialect github", "client_id CLIENT_ID", "require login octocat"), tell: (*dialect).signIn},
 			{name: "device flow off", idp: idptest.GitHubOff, tell: refuseStart("device_flow_disabled")},
 			{name: "somebody else", lines: strings.Replace(lines, "octocat", "hubot", 1), tell: (*dialect).mayNot},
 			{name: "an API that is away for a while", tell: (*dialect).outlastAPI},

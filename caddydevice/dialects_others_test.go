@@ -50,6 +50,7 @@ func dexDialect() *dialect {
 		stories: []story{
 			{name: "§0.2 invalid_request once the code has run out", tell: (*dialect).endLate},
 			{name: "§0.7 a secret beside the body is none", lines: strings.Replace(lines, "client_auth post", "client_auth basic", 1), tell: (*dialect).waitInVain},
+			{name: "§0.7 the secret is in the body, without a line for it", lines: strings.Replace(lines, "client_auth post\n\t\t", "", 1), tell: (*dialect).signIn},
 			{name: "PKCE", tell: sends("code_verifier")},
 			{name: "without PKCE", lines: more(lines, "pkce off"), tell: (*dialect).signIn},
 			{name: "a new signing key", tell: (*dialect).seeNewKey},
