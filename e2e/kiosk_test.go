@@ -5,10 +5,12 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddydevice/device-auth/e2e/internal/chrome"
 	"github.com/caddydevice/device-auth/e2e/internal/idpserver"
@@ -47,7 +49,15 @@ type looker struct {
 
 func (s *stage) newLooker(t *testing.T, on screen) *looker {
 	t.Helper()
-	return &looker{chrome.Start(t, chrome.Options{Width: on.width, Height: on.height, Dark: on.dark}), s, t, on}
+	return s.newLookerWith(t, on, chrome.Options{})
+}
+
+// newLookerWith is the same for a browser that the options change beyond its
+// screen.
+func (s *stage) newLookerWith(t *testing.T, on screen, o chrome.Options) *looker {
+	t.Helper()
+	o.Width, o.Height, o.Dark = on.width, on.height, on.dark
+	return &looker{chrome.Start(t, o), s, t, on}
 }
 
 func (l *looker) must(err error) {
@@ -69,7 +79,15 @@ func (l *looker) shows(status, name string) {
 	l.look(name)
 }
 
-// code is the code that the page shows.
+// soon waits for an element, and no longer than what goes right can take.
+func (l *looker) soon(selector string) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.ctx, 90*time.Second)
+	defer cancel()
+	l.must(l.Wait(ctx, selector))
+}
+
+// userCode is the code that the page shows.
 func (l *looker) userCode() string {
 	l.t.Helper()
 	l.must(l.Wait(l.ctx, ".code"))
@@ -96,8 +114,17 @@ const measure = `() => {
 		Lang: root.lang, Dir: root.dir, Missing: of("main").innerText.trim() ? "" : "everything"};
 }`
 
-// look checks what is on the screen.
+// look checks what is on the screen, for everybody who is in front of it.
 func (l *looker) look(name string) {
+	l.t.Helper()
+	l.fits(name)
+	for _, v := range l.Violations(l.ctx, l.t) {
+		l.t.Errorf("%s: %s", name, v)
+	}
+}
+
+// fits checks that what is on the screen has room there, and keeps a picture.
+func (l *looker) fits(name string) {
 	l.t.Helper()
 	var m measures
 	l.must(l.Call(l.ctx, measure, nil, &m))
@@ -109,9 +136,6 @@ func (l *looker) look(name string) {
 	}
 	if m.Missing != "" {
 		l.t.Errorf("%s: nothing is on the page", name)
-	}
-	for _, v := range l.Violations(l.ctx, l.t) {
-		l.t.Errorf("%s: %s", name, v)
 	}
 	shot, err := l.Screenshot(l.ctx)
 	l.must(err)

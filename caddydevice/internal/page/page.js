@@ -185,7 +185,8 @@
 
   function swap(next, title) {
     var focused = main.contains(document.activeElement) && document.activeElement.id;
-    var same = next.getAttribute("data-code") === main.getAttribute("data-code") && next.getAttribute("data-status") === given("status");
+    var changed = next.getAttribute("data-status") !== given("status");
+    var same = !changed && next.getAttribute("data-code") === main.getAttribute("data-code");
     next.setAttribute("data-place", given("place"));
     main.parentNode.replaceChild(next, main);
     main = next;
@@ -194,6 +195,8 @@
     if (button) button.focus();
     if (!same || given("reason")) write(status, given("say"));
     show();
+    // another code alone wakes nobody, or a wall at night would never rest
+    if (changed) wake();
     listen();
   }
 
@@ -203,7 +206,7 @@
     end = time() + given("left") * 1000;
     due = given("after") ? time() + given("after") * 1000 : null;
     each("[data-script]", function (e) { e.removeAttribute("hidden"); });
-    wake();
+    tick();
   }
 
   function wake() {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -37,6 +38,11 @@ type Options struct {
 	Width, Height int  // of the page, in pixels; 1024 by 600
 	NoScript      bool // JavaScript is switched off
 	Dark          bool // the person prefers dark colours, else light ones
+	// Media are more of what the person prefers: values of media features by
+	// name, as "more" of "prefers-contrast".
+	Media map[string]string
+	// Before is a script that runs in each page before the page's own.
+	Before string
 }
 
 // Browser is one Chromium process with a profile of its own, and the one page
@@ -156,19 +162,33 @@ func (b *Browser) setUp(o Options) error {
 	if err != nil {
 		return err
 	}
-	colours := "light"
-	if o.Dark {
-		colours = "dark"
-	}
-	_, err = cdp.Call(b.ctx, b.page, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: colours}},
-	})
+	_, err = cdp.Call(b.ctx, b.page, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: o.media()})
 	if err != nil {
 		return err
+	}
+	if o.Before != "" {
+		_, err = cdp.Call(b.ctx, b.page, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: o.Before})
+		if err != nil {
+			return err
+		}
 	}
 	_, err = cdp.Call(b.ctx, b.page, emulation.SetScriptExecutionDisabled,
 		emulation.SetScriptExecutionDisabledParams{Value: o.NoScript})
 	return err
+}
+
+// media are all the media features that differ from Chromium's own.
+func (o Options) media() []*emulation.MediaFeature {
+	colours := "light"
+	if o.Dark {
+		colours = "dark"
+	}
+	features := make([]*emulation.MediaFeature, 0, 1+len(o.Media))
+	features = append(features, &emulation.MediaFeature{Name: "prefers-color-scheme", Value: colours})
+	for name, value := range o.Media {
+		features = append(features, &emulation.MediaFeature{Name: name, Value: value})
+	}
+	return features
 }
 
 // stop asks the browser to end, so that it can see its own processes off, and

@@ -38,6 +38,7 @@ var pages = map[string]string{
 	"/replace": `<script>location.replace("/next")</script>`,
 	"/refresh": `<noscript><meta http-equiv="refresh" content="0.5;url=/next"></noscript><p>it goes on</p>`,
 	"/next":    `<p id="next">you are there</p>`,
+	"/fetch":   `<p id="type"></p><script>document.getElementById("type").textContent = typeof fetch</script>`,
 	"/qr":      `<div style="width:180px;margin:40px">` + qrCode + `</div>`,
 	"/colours": `<style>body { background: #fff } @media (prefers-color-scheme: dark) { body { background: #000 } }</style>`,
 	"/covered": `<button style="position:absolute;left:0;top:0">below</button><div style="position:absolute;left:0;top:0;width:99%;height:99%"></div>`,
@@ -200,6 +201,29 @@ func TestWaiting(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// TestPreferences: what a page can ask of its reader, and a script before its
+// own; both hold on the next page, too.
+func TestPreferences(t *testing.T) {
+	t.Parallel()
+	ctx, server := limited(t), serve(t)
+	b := open(ctx, t, chrome.Options{
+		Dark: true, Media: map[string]string{"prefers-contrast": "more"},
+		Before: "delete window.fetch",
+	}, server.URL+"/form")
+	for _, address := range []string{"/next", "/fetch"} {
+		check(t, b.Open(ctx, server.URL+address))
+		var missing []string
+		check(t, b.Call(ctx, `asked => asked.filter(q => !matchMedia(q).matches)`,
+			[]string{"(prefers-color-scheme: dark)", "(prefers-contrast: more)", "(prefers-reduced-motion: no-preference)"}, &missing))
+		if len(missing) > 0 {
+			t.Errorf("%s: %q does not hold", address, missing)
+		}
+	}
+	if text, err := b.Text(ctx, "#type"); err != nil || text != "undefined" {
+		t.Errorf("the page's script has a fetch of type %q, %v", text, err)
+	}
 }
 
 func TestScreenshot(t *testing.T) {
