@@ -32,7 +32,11 @@ func keycloakChecked(t *testing.T, realm *keycloak.Realm) {
 	const off = "without-the-grant"
 	realm.NewClient(t.Context(), t, keycloak.Client{"clientId": off, "secret": keycloak.Secret, "publicClient": false})
 	const secret = "client_secret " + keycloak.Secret
-	answers := map[string]string{}
+	raw, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, answers := string(raw), map[string]string{}
 	for _, c := range []struct {
 		name, caddyfile string
 		good            bool
@@ -64,6 +68,9 @@ func keycloakChecked(t *testing.T, realm *keycloak.Realm) {
 			}
 		}
 		answers[c.name] = text
+		if c.name == "grant off" && !strings.Contains(readme, strings.TrimSpace(strings.ReplaceAll(text, off, keycloak.ConfidentialClient))) {
+			t.Errorf("the README shows another answer than\n%s", text)
+		}
 		wantGolden(t, filepath.Join("testdata", "check", strings.ReplaceAll(strings.ReplaceAll(c.name, ",", ""), " ", "_")+".txt"), text)
 	}
 }
