@@ -84,6 +84,36 @@ func TestUserinfo(t *testing.T) {
 	}
 }
 
+// TestUserinfoEmail: an address counts as verified only if whoever says it says
+// that too. One half from the ID token would vouch for another address.
+func TestUserinfoEmail(t *testing.T) {
+	for name, c := range map[string]struct {
+		userinfo        map[string]any
+		email, verified any
+	}{
+		"nothing about it":     {map[string]any{}, "alice@example.com", true},
+		"another address":      {map[string]any{"email": "boss@example.com"}, "boss@example.com", nil},
+		"the same, both":       {map[string]any{"email": "alice@example.com", "email_verified": true}, "alice@example.com", true},
+		"another, unverified":  {map[string]any{"email": "boss@example.com", "email_verified": false}, "boss@example.com", false},
+		"verified, but no one": {map[string]any{"email_verified": true}, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider(func(p *idptest.Provider) { p.Metadata = withUserinfo })
+				client := newClient(t, p, func(cfg *Config) { cfg.Identity = "userinfo" })
+				c.userinfo["sub"] = "sub-alice"
+				p.Always("/userinfo", idptest.JSON(200, c.userinfo))
+				who, err := verify(client, p.IDToken(func(claims map[string]any) {
+					claims["email"], claims["email_verified"] = "alice@example.com", true
+				}))
+				if err != nil || who.Claims["email"] != c.email || who.Claims["email_verified"] != c.verified {
+					t.Errorf("%+v, %v", who, err)
+				}
+			})
+		})
+	}
+}
+
 // TestUserinfoNotAsked: not for an ID token that is bad, nor where that is all
 // that counts, nor where there is no such endpoint.
 func TestUserinfoNotAsked(t *testing.T) {

@@ -45,6 +45,9 @@ func (c *Client) askWho(ctx context.Context, access string, base *Identity) (*Id
 	if who.Claims == nil {
 		who.Claims = map[string]any{"iss": c.cfg.Issuer}
 	}
+	if hasAny(claims, emailClaims) { // half of it from the token would vouch for another address
+		maps.DeleteFunc(who.Claims, func(name string, _ any) bool { return slices.Contains(emailClaims, name) })
+	}
 	for name, value := range claims {
 		if name == "sub" || !slices.Contains(ofTokens, name) {
 			who.Claims[name] = value
@@ -56,6 +59,13 @@ func (c *Client) askWho(ctx context.Context, access string, base *Identity) (*Id
 // ofTokens are the claims that only a token can have: they are about its
 // making, not about the person.
 var ofTokens = append([]string{"auth_time", "acr", "amr", "nonce", "jti"}, ruled...)
+
+// emailClaims are one statement (OpenID Connect Core §5.1).
+var emailClaims = []string{"email", "email_verified"}
+
+func hasAny(claims map[string]any, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { _, ok := claims[name]; return ok })
+}
 
 func (c *Client) userinfo(ctx context.Context, endpoint, access string) (map[string]any, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
