@@ -64,7 +64,7 @@ func (t *Transport) provision(ctx caddy.Context, r *resolver) (network *idp.Netw
 		return nil, nil, r.err
 	}
 	if err := resolved.check(); err != nil {
-		return nil, nil, fmt.Errorf("transport %w", err)
+		return nil, nil, fmt.Errorf("transport %w", r.hide(err))
 	}
 	settings, err := json.Marshal(resolved)
 	if err != nil {
@@ -72,10 +72,10 @@ func (t *Transport) provision(ctx caddy.Context, r *resolver) (network *idp.Netw
 	}
 	network = &idp.Network{Settings: secret.String(settings)}
 	if err := resolved.useTLS(ctx, network); err != nil {
-		return nil, nil, fmt.Errorf("transport: %w", err)
+		return nil, nil, fmt.Errorf("transport: %w", r.hide(err))
 	}
 	if err := resolved.useProxy(ctx, network); err != nil {
-		return nil, nil, fmt.Errorf("transport network_proxy: %w", err)
+		return nil, nil, fmt.Errorf("transport network_proxy: %w", r.hide(err))
 	}
 	return network, t.warnings(), nil
 }
