@@ -74,7 +74,8 @@ func (c *Client) userinfo(ctx context.Context, endpoint, access string) (map[str
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Authorization", "Bearer "+access)
-	rep := reply{secrets: []string{access}}
+	var rep reply
+	rep.keep(access)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrTemporary, rep.words(withoutURL(err).Error()))
