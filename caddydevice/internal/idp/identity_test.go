@@ -45,6 +45,7 @@ func TestUserinfo(t *testing.T) {
 		{"not there", idptest.Reply{Status: 404}, "status 404"},
 		{"elsewhere", idptest.Reply{Status: 302, Header: http.Header{"Location": {issuer + "/token"}}}, "status 302"},
 		{"too large", says(`{"sub":"` + strings.Repeat("a", maxBody) + `"}`), "larger than"},
+		{"larger than a token", says(`{"sub":"sub-alice","about":"` + strings.Repeat("a", maxToken) + `"}`), "larger than 65536"},
 		{"away", idptest.Reply{Status: 503}, "later"},
 		{"throttled", idptest.Reply{Status: 429}, "later"},
 		{"cut off", idptest.Reply{Err: errors.New("reset access-canary")}, "later"},

@@ -87,6 +87,8 @@ func (c *Client) userinfo(ctx context.Context, endpoint, access string) (map[str
 		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("%w: reading the answer: %s", ErrTemporary, rep.words(err.Error()))
+	case len(rep.body) > maxToken: // it is kept with the session, as a token is
+		return nil, fmt.Errorf("the answer is larger than %d bytes", maxToken)
 	case busy(rep.status):
 		return nil, fmt.Errorf("%w: status %d", ErrTemporary, rep.status)
 	case !rep.ok():
