@@ -103,7 +103,7 @@ const maxFile = 1 << 20
 // its end, as {file.…} reads it.
 func (r *resolver) file(key, path string) secret.String {
 	content, err := readFile(r.text(key, path))
-	r.fail(key, err)
+	r.fail(key, r.hide(err))
 	return content
 }
 

@@ -12,12 +12,14 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
@@ -202,5 +204,34 @@ func TestClientAuthTLS(t *testing.T) {
 		if len(call.Form) > 0 && (call.Basic || call.Form.Get("client_id") != "gate" || call.Form.Has("client_secret") || call.Form.Has("client_assertion")) {
 			t.Errorf("%s: %v", call.Path, call.Form)
 		}
+	}
+}
+
+// TestSecretInPlaceOfItsFile: who writes the variable that holds a secret where the
+// name of a file belongs is told so, and the secret is not.
+func TestSecretInPlaceOfItsFile(t *testing.T) {
+	authority := idptest.NewAuthority()
+	cert, key := authority.Issue("gateway")
+	certFile := inFile(t, cert)
+	t.Setenv("DEVICE_AUTH_TEST_SECRET", "secret-canary")
+	t.Setenv("DEVICE_AUTH_TEST_KEY", string(key))
+	const secretVar, keyVar = "{env.DEVICE_AUTH_TEST_SECRET}", "{env.DEVICE_AUTH_TEST_KEY}"
+	for name, row := range map[string]struct {
+		cfg  map[string]any
+		want string
+	}{
+		"client_secret_file": {map[string]any{"client_secret_file": secretVar}, "client_secret_file: open " + secretVar + ": "},
+		"private_key_jwt":    {map[string]any{"client_auth": map[string]any{"method": "private_key_jwt", "pem": keyVar}}, "client_auth private_key_jwt: open " + keyVar + ": "},
+		"certificate's key":  {map[string]any{"transport": map[string]any{"tls_client_auth": []string{certFile, keyVar}}}, "transport: "},
+		"trusted authority":  {map[string]any{"transport": map[string]any{"tls_trust_pool": map[string]any{"provider": "file", "pem_files": []string{keyVar}}}}, "transport"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
+			maps.Copy(cfg, row.cfg)
+			err := caddy.Validate(siteConfig(t, nil, site{"api.example.com", cfg}))
+			if err == nil || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "BEGIN") {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }

@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddydevice/device-auth/caddydevice/internal/idptest"
+	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
 // served is a scripted provider with an address.
@@ -223,5 +225,41 @@ func TestGroupsIn(t *testing.T) {
 		if line := strings.Join(got, "|"); line != want {
 			t.Errorf("%s: %q, want %q", text, line, want)
 		}
+	}
+}
+
+// TestSuggestedLines: what is to be copied holds for those names alone, can be
+// written in a Caddyfile, and steers no terminal.
+func TestSuggestedLines(t *testing.T) {
+	for name, row := range map[string]struct{ claims, want string }{
+		"a star would let others in":   {`{"groups":["*","adm*","staff"]}`, "require groups staff"},
+		"nothing but a star":           {`{"groups":["*"]}`, ""},
+		"a role with a star as its id": {`{"urn:roles":{"*":{"1":"x"},"a":{"1":"x"}}}`, "require urn:roles.a *"},
+		"escape sequences":             {`{"groups":["\u001b[2J","\u202egroup","two\nlines","staff"]}`, "require groups staff"},
+		"escape sequences in its name": {`{"\u001b]0;x\u0007 groups":["staff"]}`, ""},
+		"a placeholder":                {`{"groups":["{env.HOME}","staff"]}`, "require groups staff"},
+		"a quote that would be lost":   {"{\"groups\":[\"a`b\",\"staff\"]}", "require groups staff"},
+		"the beginning of a heredoc":   {`{"groups":["<<staff"]}`, "require groups `<<staff`"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var claims map[string]any
+			if err := json.Unmarshal([]byte(row.claims), &claims); err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			new(checked).report(&out, &session.Identity{Subject: "sub-alice", Claims: claims}, time.Now())
+			var lines []string
+			for line := range strings.Lines(out.String()) {
+				if _, rule, found := strings.Cut(strings.TrimSuffix(line, "\n"), "one of them:  "); found {
+					lines = append(lines, rule)
+				}
+			}
+			if got := strings.Join(lines, "|"); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+			if strings.ContainsAny(out.String(), "\x1b\u202e\a") {
+				t.Errorf("%q", out.String())
+			}
+		})
 	}
 }

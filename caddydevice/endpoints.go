@@ -108,6 +108,7 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 		return h.answer(w, r, http.StatusBadRequest, &page.Answer{Status: page.Invalid, Detail: "to"})
 	}
 	again, _ := strconv.Atoi(query.Get("again"))
+	times, _ := strconv.Atoi(query.Get(late))
 	s, cred, done, err := h.own(w, r)
 	switch {
 	case done:
@@ -131,8 +132,8 @@ func (h *Handler) getLogin(w http.ResponseWriter, r *http.Request) error {
 		return h.redirect(w, h.destination(r))
 	case snap.State == session.Active:
 		return h.answer(w, r, http.StatusOK, signedIn(snap))
-	case snap.State == session.Superseded && again <= mostReloads:
-		return h.superseded(w, r, h.destination(r), again)
+	case snap.State == session.Superseded && times <= mostReloads:
+		return h.superseded(w, r, h.destination(r), times)
 	case cred.source == fromBearer:
 		return h.refuseBearer(w, r, snap, "")
 	case again > 0 && again <= h.pages.renewals && (snap.Reason == session.Unrenewed || query.Has(anew)):

@@ -20,11 +20,14 @@ import (
 
 // resolver replaces placeholders and keeps the first mistake.
 type resolver struct {
-	repl *caddy.Replacer
-	err  error
+	repl  *caddy.Replacer
+	err   error
+	names map[string]string // of the placeholders, by what they came to
 }
 
-func newResolver() *resolver { return &resolver{repl: caddy.NewReplacer()} }
+func newResolver() *resolver {
+	return &resolver{repl: caddy.NewReplacer(), names: map[string]string{}}
+}
 
 func (r *resolver) fail(key string, err error) {
 	if err != nil && r.err == nil {
@@ -32,9 +35,36 @@ func (r *resolver) fail(key string, err error) {
 	}
 }
 
+// hide puts the names of placeholders back into a mistake that quotes what they
+// came to: whoever names the secret where its file belongs must not find it in
+// the log.
+func (r *resolver) hide(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	longestFirst := func(a, b string) int { return len(b) - len(a) }
+	for _, value := range slices.SortedFunc(maps.Keys(r.names), longestFirst) {
+		text = strings.ReplaceAll(text, value, r.names[value])
+	}
+	if text == err.Error() {
+		return err
+	}
+	return errors.New(text)
+}
+
+// atLoad is atLoad, and remembers the name.
+func (r *resolver) atLoad(name string, value any) (any, error) {
+	value, err := atLoad(name, value)
+	if err == nil {
+		r.names[caddy.ToString(value)] = "{" + name + "}"
+	}
+	return value, err
+}
+
 // text replaces {env.…} and {file.…}.
 func (r *resolver) text(key, value string) string {
-	text, err := r.repl.ReplaceFunc(value, atLoad)
+	text, err := r.repl.ReplaceFunc(value, r.atLoad)
 	r.fail(key, err)
 	return text
 }
@@ -52,7 +82,7 @@ func (r *resolver) secret(key, value string) (text string, literal bool) {
 	literal = value != ""
 	text, err := r.repl.ReplaceFunc(value, func(name string, v any) (any, error) {
 		literal = false
-		return atLoad(name, v)
+		return r.atLoad(name, v)
 	})
 	if _, unknown := errors.AsType[*placeholderError](err); unknown {
 		err = errors.New(`what is in braces is neither {env.NAME} nor {file./path}: write \{ where a brace is meant`)

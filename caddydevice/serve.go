@@ -4,6 +4,7 @@ package caddydevice
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -255,9 +256,13 @@ func (h *Handler) redirect(w http.ResponseWriter, to string) error {
 // later, begins anew: a browser that lost power may have lost the new key.
 const mostReloads = 3
 
-func (h *Handler) superseded(w http.ResponseWriter, r *http.Request, to string, again int) error {
-	a := &page.Answer{Status: page.Superseded, To: to, Reload: h.linksFor(r).login(to, again+1), ReloadAfter: time.Second}
-	if again >= mostReloads {
+// late is the query that counts those, apart from again, which counts renewals
+// as well.
+const late = "late"
+
+func (h *Handler) superseded(w http.ResponseWriter, r *http.Request, to string, times int) error {
+	a := &page.Answer{Status: page.Superseded, To: to, Reload: fmt.Sprintf("%s&%s=%d", h.linksFor(r).login(to, 1), late, times+1), ReloadAfter: time.Second}
+	if times >= mostReloads {
 		a.Button, a.ReloadAfter = true, slowReload // on a wall nobody can press it
 	}
 	return h.answer(w, r, http.StatusUnauthorized, a)

@@ -224,11 +224,17 @@ func TestClaim(t *testing.T) {
 	if !strings.Contains(g.body, "again=1") {
 		t.Errorf("the page does not load itself again: %s", g.body)
 	}
-	resp = g.do(request{target: "/.device/login?to=/hello&again=3", header: g.cookieOf(browserHeaders, old)})
-	if resp.StatusCode != http.StatusUnauthorized || g.starts() != before || !strings.Contains(g.body, `content="60;url=/.device/login?again=4`) {
+	// another window, whose code was renewed as often as that goes: a sign-in here
+	// would take the new key out of the jar
+	resp = g.do(request{target: "/.device/login?to=/hello&again=4", header: g.cookieOf(browserHeaders, old)})
+	if resp.StatusCode != http.StatusUnauthorized || g.starts() != before || g.setCookie(resp) != "" || !strings.Contains(g.body, `content="1;url=/.device/login?again=1`) {
+		t.Errorf("another window: %d, %d starts, cookie %q, %s", resp.StatusCode, g.starts()-before, g.setCookie(resp), g.body)
+	}
+	resp = g.do(request{target: "/.device/login?to=/hello&again=1&late=3", header: g.cookieOf(browserHeaders, old)})
+	if resp.StatusCode != http.StatusUnauthorized || g.starts() != before || !strings.Contains(g.body, `content="60;url=/.device/login?again=1&amp;to=%2Fhello&amp;late=4`) {
 		t.Errorf("a page that was loaded three times: %d, %d starts, %s", resp.StatusCode, g.starts()-before, g.body)
 	}
-	resp = g.do(request{target: "/.device/login?to=/hello&again=4", header: g.cookieOf(browserHeaders, old)})
+	resp = g.do(request{target: "/.device/login?to=/hello&again=1&late=4", header: g.cookieOf(browserHeaders, old)})
 	if resp.StatusCode != http.StatusOK || g.starts() != before+1 || g.setCookie(resp) == "" {
 		t.Errorf("and a while later: %d, %d starts, %s", resp.StatusCode, g.starts()-before, g.body)
 	}

@@ -64,7 +64,7 @@ func (t *Transport) provision(ctx caddy.Context, r *resolver) (network *idp.Netw
 		return nil, nil, r.err
 	}
 	if err := resolved.check(); err != nil {
-		return nil, nil, fmt.Errorf("transport %w", err)
+		return nil, nil, fmt.Errorf("transport %w", r.hide(err))
 	}
 	settings, err := json.Marshal(resolved)
 	if err != nil {
@@ -72,10 +72,10 @@ func (t *Transport) provision(ctx caddy.Context, r *resolver) (network *idp.Netw
 	}
 	network = &idp.Network{Settings: secret.String(settings)}
 	if err := resolved.useTLS(ctx, network); err != nil {
-		return nil, nil, fmt.Errorf("transport: %w", err)
+		return nil, nil, fmt.Errorf("transport: %w", r.hide(err))
 	}
 	if err := resolved.useProxy(ctx, network); err != nil {
-		return nil, nil, fmt.Errorf("transport network_proxy: %w", err)
+		return nil, nil, fmt.Errorf("transport network_proxy: %w", r.hide(err))
 	}
 	return network, t.warnings(), nil
 }
@@ -170,14 +170,27 @@ func (t *Transport) useProxy(ctx caddy.Context, network *idp.Network) error {
 	return nil
 }
 
+var placeholder = regexp.MustCompile(`\{[^}]*\}`)
+
+// literalPassword reports whether a proxy's address has one that is no
+// placeholder, whatever else in it is one. A user alone may be a token.
+func literalPassword(address string) bool {
+	_, rest, _ := strings.Cut(address, "://")
+	at := strings.LastIndex(rest, "@")
+	if at < 0 {
+		return false
+	}
+	user, password, both := strings.Cut(placeholder.ReplaceAllString(rest[:at], ""), ":")
+	return password != "" || !both && user != ""
+}
+
 // warnings are about the configuration as it is written.
 func (t *Transport) warnings() []string {
 	var warnings []string
 	if t.TLSInsecureSkipVerify {
 		warnings = append(warnings, "tls_insecure_skip_verify: the identity provider's certificate is not checked, so whoever is on the way can read the client's secret and sign in as anybody: use tls_trust_pool")
 	}
-	proxy, _ := t.proxyURL()
-	if u, err := url.Parse(proxy); err == nil && u.User != nil && !strings.Contains(proxy, "{") {
+	if proxy, _ := t.proxyURL(); literalPassword(proxy) {
 		warnings = append(warnings, "the password of network_proxy is written into the configuration, where GET /config, the autosaved file and Caddy's debug log show it: use {env.NAME} or {file./path}")
 	}
 	return warnings

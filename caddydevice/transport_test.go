@@ -173,6 +173,9 @@ func TestTransportMistakes(t *testing.T) {
 // TestTransportWarnings: what is dangerous is warned about, and nothing else.
 func TestTransportWarnings(t *testing.T) {
 	t.Setenv("DEVICE_AUTH_TEST_PASSWORD", "canary")
+	t.Setenv("DEVICE_AUTH_TEST_USER", "gate")
+	t.Setenv("DEVICE_AUTH_TEST_HOST", "proxy.example.com")
+	t.Setenv("DEVICE_AUTH_TEST_PROXY", "http://gate:canary@proxy.example.com")
 	proxy := func(url string) map[string]any {
 		return map[string]any{"network_proxy": map[string]any{"from": "url", "url": url}}
 	}
@@ -185,6 +188,9 @@ func TestTransportWarnings(t *testing.T) {
 		"checked":          {map[string]any{"tls_server_name": "x"}, ""},
 		"literal password": {proxy("http://gate:canary@proxy.example.com"), literal},
 		"password by name": {proxy("http://gate:{env.DEVICE_AUTH_TEST_PASSWORD}@proxy.example.com"), ""},
+		"user by name":     {proxy("http://{env.DEVICE_AUTH_TEST_USER}:canary@proxy.example.com"), literal},
+		"host by name":     {proxy("http://gate:canary@{env.DEVICE_AUTH_TEST_HOST}:3128"), literal},
+		"all by name":      {proxy("{env.DEVICE_AUTH_TEST_PROXY}"), ""},
 		"no password":      {proxy("http://proxy.example.com"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {

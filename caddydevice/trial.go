@@ -134,7 +134,9 @@ func (c *checked) report(out io.Writer, who *session.Identity, received time.Tim
 		fmt.Fprintf(out, "%s: %s\n", printable(rule.Claim), printable(strings.Join(rule.Values, ", ")))
 	}
 	for _, rule := range groups {
-		fmt.Fprintf(out, "  let only those in who have one of them:  %s\n", requireLine(rule))
+		if rule, ok := suggested(rule, who.Claims); ok {
+			fmt.Fprintf(out, "  let only those in who have one of them:  %s\n", requireLine(rule))
+		}
 	}
 	fmt.Fprintln(out)
 	for _, g := range c.gates {
@@ -192,6 +194,22 @@ func namesIn(claim any) (names []string) {
 	return names
 }
 
+// suggested is a rule as it can be copied from a terminal into a Caddyfile. What
+// could not be written there as it is, is left out, and so is a name with a star:
+// anyone who may make a group could have everybody let in.
+func suggested(rule ClaimRule, claims map[string]any) (ClaimRule, bool) {
+	claim, _ := claimAt(claims, rule.Claim)
+	_, isObject := claim.(map[string]any)
+	plain := func(name string) bool { return printable(name) == name && !strings.ContainsAny(name, "*`{}") }
+	var values []string
+	for _, value := range rule.Values {
+		if plain(value) || isObject { // whose value is a star, of our own making
+			values = append(values, value)
+		}
+	}
+	return ClaimRule{Claim: rule.Claim, Values: values}, plain(rule.Claim) && len(values) > 0
+}
+
 // requireLine writes a rule as a Caddyfile has it.
 func requireLine(rule ClaimRule) string {
 	words := slices.Concat([]string{rule.Claim}, rule.Values)
@@ -204,8 +222,8 @@ func requireLine(rule ClaimRule) string {
 // quoted puts a word into quotes where the Caddyfile would make several of it,
 // or something else.
 func quoted(word string) string {
-	if strings.ContainsAny(word, " \t\"`{}#") {
-		return "`" + strings.ReplaceAll(word, "`", "") + "`"
+	if strings.ContainsAny(word, " \t\"{}#<") {
+		return "`" + word + "`"
 	}
 	return word
 }

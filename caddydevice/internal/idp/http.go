@@ -131,8 +131,9 @@ func (c *Client) post(ctx context.Context, via *http.Client, md *metadata, endpo
 	}
 	body, mediaType := c.encode(md, endpoint, form)
 	header.Set("Content-Type", mediaType)
+	rep.keep(c.cfg.ClientSecret.Reveal(), strings.TrimPrefix(header.Get("Authorization"), "Basic "))
 	for _, field := range secretFields {
-		rep.secrets = append(rep.secrets, form[field]...)
+		rep.keep(form[field]...)
 	}
 	ctx, sent := traceSent(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(body))
@@ -189,6 +190,15 @@ func withoutURL(err error) error {
 
 // ok reports whether the server says that it did what it was asked for.
 func (r reply) ok() bool { return r.status >= 200 && r.status <= 299 }
+
+// keep adds secrets that no words may quote, also in the spellings that JSON has
+// for them: descriptions are quoted as they came.
+func (r *reply) keep(secrets ...string) {
+	for _, s := range secrets {
+		text, _ := json.Marshal(s) // a string alone
+		r.secrets = append(r.secrets, s, string(text[1:len(text)-1]), strings.ReplaceAll(s, "/", `\/`))
+	}
+}
 
 // words are the server's own, for the log, without what we told it in
 // confidence.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Identities are the values of Config.Identity: what tells who signed in.
@@ -28,6 +29,23 @@ func (cfg *Config) source() string {
 		return "userinfo"
 	}
 	return "id_token"
+}
+
+// before is who it was, without what the userinfo endpoint is asked about anew:
+// a claim that it leaves out now must not live on. What the last ID token said
+// stays; it was verified when it came.
+func (c *Client) before(was Identity) *Identity {
+	was.Expiry = time.Time{}
+	if c.cfg.source() != "userinfo" {
+		return &was
+	}
+	was.Claims = nil
+	if payload, ok := unverifiedPayload(was.IDToken.Reveal()); ok && !c.dialect.noOpenID {
+		if cs, err := readClaims(payload); err == nil {
+			was.Claims = cs.all
+		}
+	}
+	return &was
 }
 
 // verifyAccessOfOurs is who a signed access token is about that the token

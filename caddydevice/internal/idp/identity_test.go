@@ -45,6 +45,7 @@ func TestUserinfo(t *testing.T) {
 		{"not there", idptest.Reply{Status: 404}, "status 404"},
 		{"elsewhere", idptest.Reply{Status: 302, Header: http.Header{"Location": {issuer + "/token"}}}, "status 302"},
 		{"too large", says(`{"sub":"` + strings.Repeat("a", maxBody) + `"}`), "larger than"},
+		{"larger than a token", says(`{"sub":"sub-alice","about":"` + strings.Repeat("a", maxToken) + `"}`), "larger than 65536"},
 		{"away", idptest.Reply{Status: 503}, "later"},
 		{"throttled", idptest.Reply{Status: 429}, "later"},
 		{"cut off", idptest.Reply{Err: errors.New("reset access-canary")}, "later"},
@@ -78,6 +79,36 @@ func TestUserinfo(t *testing.T) {
 				}
 				if n := len(p.Calls("/token")); n != 0 {
 					t.Errorf("the token went elsewhere %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// TestUserinfoEmail: an address counts as verified only if whoever says it says
+// that too. One half from the ID token would vouch for another address.
+func TestUserinfoEmail(t *testing.T) {
+	for name, c := range map[string]struct {
+		userinfo        map[string]any
+		email, verified any
+	}{
+		"nothing about it":     {map[string]any{}, "alice@example.com", true},
+		"another address":      {map[string]any{"email": "boss@example.com"}, "boss@example.com", nil},
+		"the same, both":       {map[string]any{"email": "alice@example.com", "email_verified": true}, "alice@example.com", true},
+		"another, unverified":  {map[string]any{"email": "boss@example.com", "email_verified": false}, "boss@example.com", false},
+		"verified, but no one": {map[string]any{"email_verified": true}, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider(func(p *idptest.Provider) { p.Metadata = withUserinfo })
+				client := newClient(t, p, func(cfg *Config) { cfg.Identity = "userinfo" })
+				c.userinfo["sub"] = "sub-alice"
+				p.Always("/userinfo", idptest.JSON(200, c.userinfo))
+				who, err := verify(client, p.IDToken(func(claims map[string]any) {
+					claims["email"], claims["email_verified"] = "alice@example.com", true
+				}))
+				if err != nil || who.Claims["email"] != c.email || who.Claims["email_verified"] != c.verified {
+					t.Errorf("%+v, %v", who, err)
 				}
 			})
 		})

@@ -4,9 +4,11 @@ package idp
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -216,15 +218,25 @@ func TestRefreshUnsent(t *testing.T) {
 
 // TestSecretsSaidBack: some servers say in their errors what they were sent.
 func TestSecretsSaidBack(t *testing.T) {
-	const password = "password-canary"
+	const password = "password/canary&<" // escaped in JSON, by PHP and by Go
 	long := strings.Repeat("x", maxWords-10)
-	for _, description := range []string{"%s is unknown", long + "%s", "%s %s"} {
+	for _, row := range []struct{ method, description string }{
+		{"post", "%s is unknown"}, {"post", long + "%s"}, {"post", "%s %s"}, {"basic", "%s is unknown"}, {"basic", "%s %s"},
+	} {
+		description := row.description
 		synctest.Test(t, func(t *testing.T) {
 			p := newProvider()
-			c := newClient(t, p, func(cfg *Config) { cfg.ClientAuth, cfg.ClientSecret = "post", secret.String(password) })
+			c := newClient(t, p, func(cfg *Config) { cfg.ClientAuth, cfg.ClientSecret = row.method, secret.String(password) })
 			say := func(path, token string) {
 				text := strings.ReplaceAll(description, "%s", token)
-				p.Always(path, idptest.JSON(400, map[string]any{"error": token, "error_description": text + password}))
+				sent := ""
+				if row.method == "basic" {
+					sent = base64.StdEncoding.EncodeToString([]byte("gate:" + url.QueryEscape(password)))
+				}
+				php := strings.ReplaceAll(password, "/", `\/`)
+				answer := idptest.JSON(400, map[string]any{"error": token, "error_description": text + password + " PHP " + sent})
+				answer.Body = strings.Replace(answer.Body, "PHP", php, 1)
+				p.Always(path, answer)
 			}
 			say("/token", refreshToken)
 			errs := []error{refresh(c).Err}
@@ -235,7 +247,7 @@ func TestSecretsSaidBack(t *testing.T) {
 			say("/device", password)
 			_, err := c.Authorize(t.Context())
 			for _, err := range append(errs, err) {
-				if text := fmt.Sprint(err); err == nil || strings.Contains(text, "canary") || !strings.Contains(text, "REDACTED") || len(text) > 600 {
+				if text := fmt.Sprint(err); err == nil || strings.Contains(text, "canary") || strings.Contains(text, "Z2F0ZTpw") || !strings.Contains(text, "REDACTED") || len(text) > 600 {
 					t.Errorf("the error is %q", text)
 				}
 			}

@@ -45,6 +45,9 @@ func (c *Client) askWho(ctx context.Context, access string, base *Identity) (*Id
 	if who.Claims == nil {
 		who.Claims = map[string]any{"iss": c.cfg.Issuer}
 	}
+	if hasAny(claims, emailClaims) { // half of it from the token would vouch for another address
+		maps.DeleteFunc(who.Claims, func(name string, _ any) bool { return slices.Contains(emailClaims, name) })
+	}
 	for name, value := range claims {
 		if name == "sub" || !slices.Contains(ofTokens, name) {
 			who.Claims[name] = value
@@ -57,6 +60,13 @@ func (c *Client) askWho(ctx context.Context, access string, base *Identity) (*Id
 // making, not about the person.
 var ofTokens = append([]string{"auth_time", "acr", "amr", "nonce", "jti"}, ruled...)
 
+// emailClaims are one statement (OpenID Connect Core §5.1).
+var emailClaims = []string{"email", "email_verified"}
+
+func hasAny(claims map[string]any, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { _, ok := claims[name]; return ok })
+}
+
 func (c *Client) userinfo(ctx context.Context, endpoint, access string) (map[string]any, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
 	if err != nil {
@@ -64,7 +74,8 @@ func (c *Client) userinfo(ctx context.Context, endpoint, access string) (map[str
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Authorization", "Bearer "+access)
-	rep := reply{secrets: []string{access}}
+	var rep reply
+	rep.keep(access)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrTemporary, rep.words(withoutURL(err).Error()))
@@ -76,6 +87,8 @@ func (c *Client) userinfo(ctx context.Context, endpoint, access string) (map[str
 		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("%w: reading the answer: %s", ErrTemporary, rep.words(err.Error()))
+	case len(rep.body) > maxToken: // it is kept with the session, as a token is
+		return nil, fmt.Errorf("the answer is larger than %d bytes", maxToken)
 	case busy(rep.status):
 		return nil, fmt.Errorf("%w: status %d", ErrTemporary, rep.status)
 	case !rep.ok():

@@ -50,6 +50,9 @@ type Identity struct {
 	Claims map[string]any
 	// Expiry is the token's exp, the zero time where a refresh brought none.
 	Expiry time.Time
+	// IDToken is for [Client.VerifyRefreshed] alone: the last ID token that was
+	// verified, "" where there was none.
+	IDToken secret.String
 }
 
 // Until returns when the tokens run out: the access token's expires_in, else
@@ -100,11 +103,16 @@ func UnverifiedIssuer(token string) string {
 // unverifiedClaims reads the payload of a token that is a JWT, whoever made
 // it.
 func unverifiedClaims(token string, into any) bool {
+	payload, ok := unverifiedPayload(token)
+	return ok && json.Unmarshal(payload, into) == nil
+}
+
+func unverifiedPayload(token string) ([]byte, bool) {
 	if len(token) > maxToken || strings.Count(token, ".") != 2 {
-		return false
+		return nil, false
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
-	return err == nil && json.Unmarshal(payload, into) == nil
+	return payload, err == nil
 }
 
 // Verify returns who signed in, as the configured identity tells it, from tokens
@@ -132,9 +140,7 @@ func (c *Client) identify(ctx context.Context, t Tokens, was *Identity) (*Identi
 			return nil, about("ID token", err)
 		}
 	case was != nil:
-		before := *was
-		before.Expiry = time.Time{}
-		who = &before
+		who = c.before(*was)
 	case source == "id_token":
 		return nil, errors.New("the identity provider sent no ID token: is openid among the scopes of this client? Where it issues none in the device grant, set identity access_token or userinfo")
 	}

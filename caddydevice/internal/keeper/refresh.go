@@ -4,6 +4,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -211,13 +212,13 @@ func (k *Keeper) take(r *renewal) bool {
 
 // identityBefore is whom refreshed tokens have to be of.
 func identityBefore(id *session.Identity) idp.Identity {
-	return idp.Identity{Issuer: id.Issuer, Subject: id.Subject, SessionID: id.SessionID, Claims: id.Claims}
+	return idp.Identity{Issuer: id.Issuer, Subject: id.Subject, SessionID: id.SessionID, Claims: id.Claims, IDToken: id.IDToken}
 }
 
 // renewed is the identity with new tokens. What an answer leaves out stays as
-// it was: a refresh token that is not replaced goes on (RFC 6749 §6), and
-// without an ID token nothing new is known of the person (OpenID Connect Core
-// §12.2).
+// it was: a refresh token that is not replaced goes on (RFC 6749 §6), and so does
+// an ID token (OpenID Connect Core §12.2). The claims are those of who, also
+// without one: they may come from elsewhere.
 func renewed(was *session.Identity, who *idp.Identity, tokens idp.Tokens) *session.Identity {
 	id := *was
 	id.AccessToken, id.TokensSince, id.TokensUntil = tokens.Access, tokens.Received, tokens.Until(who)
@@ -225,11 +226,9 @@ func renewed(was *session.Identity, who *idp.Identity, tokens idp.Tokens) *sessi
 		id.RefreshToken = tokens.Refresh
 	}
 	if tokens.ID != "" {
-		id.IDToken, id.Claims = tokens.ID, who.Claims
-		if who.SessionID != "" {
-			id.SessionID = who.SessionID
-		}
+		id.IDToken = tokens.ID
 	}
+	id.Claims, id.SessionID = who.Claims, cmp.Or(who.SessionID, id.SessionID)
 	return &id
 }
 
