@@ -160,9 +160,15 @@ func TestUserinfoRefreshed(t *testing.T) {
 		if _, err := c.VerifyRefreshed(context.Background(), Tokens{Access: "third"}, *was); !errors.Is(err, ErrOtherIdentity) {
 			t.Errorf("%v", err)
 		}
-		p.Always("/userinfo", idptest.Reply{Status: 500})
-		if _, err := c.VerifyRefreshed(context.Background(), Tokens{Access: "third"}, *was); !errors.Is(err, ErrTemporary) {
-			t.Errorf("%v", err)
+		for _, elsewhere := range []idptest.Reply{{Status: 500}, {Status: 404}, {Status: 403}, {Status: 302}, {Status: 200, Body: "<html>maintenance</html>"}} {
+			p.Always("/userinfo", elsewhere) // nobody is signed out for it
+			if _, err := c.VerifyRefreshed(context.Background(), Tokens{Access: "third"}, *was); !errors.Is(err, ErrTemporary) {
+				t.Errorf("%d %s: %v", elsewhere.Status, elsewhere.Body, err)
+			}
+		}
+		p.Always("/userinfo", idptest.Error(401, "invalid_token"))
+		if _, err := c.VerifyRefreshed(context.Background(), Tokens{Access: "third"}, *was); err == nil || errors.Is(err, ErrTemporary) {
+			t.Errorf("a token that is taken back: %v", err)
 		}
 	})
 }

@@ -91,13 +91,19 @@ func (c *Client) userinfo(ctx context.Context, endpoint, access string) (map[str
 		return nil, fmt.Errorf("the answer is larger than %d bytes", maxToken)
 	case busy(rep.status):
 		return nil, fmt.Errorf("%w: status %d", ErrTemporary, rep.status)
-	case !rep.ok():
+	case rep.status == http.StatusUnauthorized:
 		return nil, fmt.Errorf("status %d: is openid among the scopes, and may this client ask there?", rep.status)
+	case !rep.ok():
+		return nil, &unclearError{fmt.Errorf("status %d: is openid among the scopes, and may this client ask there?", rep.status)}
 	case isJWT(resp.Header):
 		return nil, errors.New("the answer is signed or encrypted, which is not supported: have the identity provider answer in plain JSON")
 	}
 	return readUserinfo(rep)
 }
+
+// unclearError is an answer that may be another server's: a page for
+// maintenance, say. It signs nobody in, nor out.
+type unclearError struct{ error }
 
 // isJWT reports a signed answer (OpenID Connect Core §5.3.2).
 func isJWT(h http.Header) bool {
@@ -107,7 +113,7 @@ func isJWT(h http.Header) bool {
 func readUserinfo(rep reply) (map[string]any, error) {
 	var object json.RawMessage
 	if err := rep.object(&object); err != nil {
-		return nil, errors.New(rep.words(err.Error()))
+		return nil, &unclearError{errors.New(rep.words(err.Error()))}
 	}
 	dec := json.NewDecoder(bytes.NewReader(object))
 	dec.UseNumber()

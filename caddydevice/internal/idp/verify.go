@@ -116,8 +116,8 @@ func unverifiedPayload(token string) ([]byte, bool) {
 }
 
 // Verify returns who signed in, as the configured identity tells it, from tokens
-// that the token endpoint has just sent. An error that is [ErrTemporary] can be tried again; any other means that
-// these tokens sign nobody in.
+// that the token endpoint has just sent. An error that is [ErrTemporary] can be
+// tried again; any other means that these tokens sign nobody in.
 func (c *Client) Verify(ctx context.Context, t Tokens) (*Identity, error) {
 	return c.identify(ctx, t, nil)
 }
@@ -147,6 +147,9 @@ func (c *Client) identify(ctx context.Context, t Tokens, was *Identity) (*Identi
 	if source == "userinfo" {
 		var err error
 		who, err = c.askWho(ctx, t.Access.Reveal(), who)
+		if _, unclear := errors.AsType[*unclearError](err); unclear && was != nil {
+			err = fmt.Errorf("%w: %w", ErrTemporary, err)
+		}
 		return who, about("userinfo", err)
 	}
 	return who, nil
