@@ -116,7 +116,9 @@ func TestCheckByAuthentication(t *testing.T) {
 		}{
 			{func(*Config) {}, "No secret is sent."},
 			{func(cfg *Config) { cfg.ClientSecret = "secret-canary" }, "Check client_id and client_secret"},
-			{func(cfg *Config) { cfg.ClientAuth, cfg.ClientKey = "private_key_jwt", secret.String(inPEM(t, newKeys(t)["P-256"])) }, "the public half of the key that client_auth names"},
+			{func(cfg *Config) {
+				cfg.ClientAuth, cfg.ClientKey = "private_key_jwt", secret.String(inPEM(t, newKeys(t)["P-256"]))
+			}, "the public half of the key that client_auth names"},
 		} {
 			found := newClient(t, p, c.change).Check(context.Background())
 			if text := found[len(found)-4].Text; !strings.Contains(text, c.want) || strings.Contains(text, "canary") {
