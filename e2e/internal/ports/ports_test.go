@@ -51,3 +51,17 @@ func TestIsFree(t *testing.T) {
 	}
 	l.Close()
 }
+
+// TestParts: the packages whose tests take ports do not share them with the
+// largest.
+func TestParts(t *testing.T) {
+	from, to := part("/tmp/go-build/e2e.test")
+	if from < first || to > last || to-from < 2000 {
+		t.Errorf("from %d to %d", from, to)
+	}
+	for _, program := range []string{"gate.test", "idpserver.test", "keycloak.test", "record.test"} {
+		if a, b := part(program); a <= to && b >= from {
+			t.Errorf("%s shares ports with e2e.test: %d to %d", program, a, b)
+		}
+	}
+}
