@@ -86,7 +86,7 @@ func (h *Handler) renew(r *http.Request, s *session.Session, snap *session.Snaps
 		}
 		return err
 	}
-	if err := s.NextCode(r.Context(), h.loginOf(login)); err != nil {
+	if err := s.NextCode(r.Context(), loginOf(login, time.Duration(h.Limits.Code))); err != nil {
 		return err
 	}
 	h.engine.keeper.Renewed(s)

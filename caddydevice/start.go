@@ -104,19 +104,20 @@ func (h *Handler) newSession(r *http.Request, site string, login idp.DeviceAutho
 		kind = session.Browser
 	}
 	return session.New{
-		Kind: kind, Site: site, Login: h.loginOf(login), Params: kept, Confirm: h.pages.confirm,
+		Kind: kind, Site: site, Login: loginOf(login, time.Duration(h.Limits.Code)), Params: kept, Confirm: h.pages.confirm,
 		Idle:     time.Duration(h.Session.Idle),
 		Lifetime: time.Duration(h.Session.Lifetime),
 	}
 }
 
-// loginOf is a device authorization as a session keeps it.
-func (h *Handler) loginOf(login idp.DeviceAuthorization) session.Login {
+// loginOf is a device authorization as a session keeps it; its code lives for most
+// at most, whatever the identity provider says.
+func loginOf(login idp.DeviceAuthorization, most time.Duration) session.Login {
 	now := time.Now()
 	return session.Login{
 		DeviceCode: login.DeviceCode, CodeVerifier: login.CodeVerifier, UserCode: login.UserCode, Interval: login.Interval,
 		VerificationURI: login.VerificationURI, VerificationURIComplete: login.VerificationURIComplete,
-		Issued: now, Expires: now.Add(min(login.ExpiresIn, time.Duration(h.Limits.Code))),
+		Issued: now, Expires: now.Add(min(login.ExpiresIn, most)),
 	}
 }
 

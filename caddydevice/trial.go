@@ -23,7 +23,8 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/store"
 )
 
-// trialLife bounds the session of a trial, which ends as soon as it is shown.
+// trialLife bounds the code of a trial, and its session, which ends as soon as it
+// is shown.
 const trialLife = time.Hour
 
 // try signs somebody in with what the gates themselves do it with, kept nowhere
@@ -61,7 +62,7 @@ func (c *checked) try(ctx context.Context, out io.Writer) error {
 	snap := s.Now()
 	if snap.State != session.Active {
 		text := (&page.Answer{Status: statusOf(snap), Detail: string(snap.Reason)}).Words()
-		return fmt.Errorf("%s (%w)", strings.Join(strings.Fields(text), " "), errors.Join(result.Err, errNotSignedIn))
+		return errors.Join(errors.New(strings.Join(strings.Fields(text), " ")), result.Err)
 	}
 	c.report(out, snap.Identity, snap.Changed)
 	for hint, token := range map[string]secret.String{"refresh_token": snap.Identity.RefreshToken, "access_token": snap.Identity.AccessToken} {
@@ -74,8 +75,6 @@ func (c *checked) try(ctx context.Context, out io.Writer) error {
 	}
 	return nil
 }
-
-var errNotSignedIn = errors.New("nobody was signed in")
 
 // fixed are the parameters that do not depend on a request.
 func (c *checked) fixed() (params []idp.Param) {
@@ -93,12 +92,7 @@ func (c *checked) begin(ctx context.Context, client *idp.Client, table *session.
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	login := session.Login{
-		DeviceCode: da.DeviceCode, CodeVerifier: da.CodeVerifier, UserCode: da.UserCode, Interval: da.Interval,
-		VerificationURI: da.VerificationURI, VerificationURIComplete: da.VerificationURIComplete,
-		Issued: now, Expires: now.Add(da.ExpiresIn),
-	}
+	login := loginOf(da, trialLife)
 	s, _, err := table.Create(ctx, session.New{Kind: session.Terminal, Site: "check", Login: login, Idle: trialLife, Lifetime: trialLife})
 	if err != nil {
 		return nil, err

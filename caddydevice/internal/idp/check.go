@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Level says what a finding means.
@@ -151,19 +153,15 @@ func (k *checking) checkKeys(ctx context.Context) {
 		k.wrong("keys", noKeys, err)
 		return
 	}
-	var kinds []string
-	for _, alg := range k.cfg.Algorithms {
-		for i := range set.usable() {
-			if fits(&set.keys[i], alg) && !slices.Contains(kinds, alg) {
-				kinds = append(kinds, alg)
-			}
-		}
-	}
+	keys := set.usable()
+	kinds := slices.DeleteFunc(slices.Clone(k.cfg.Algorithms), func(alg string) bool {
+		return !slices.ContainsFunc(keys, func(key jose.JSONWebKey) bool { return fits(&key, alg) })
+	})
 	if len(kinds) == 0 {
-		k.wrong("keys", noKeys, fmt.Errorf("none of its %d keys is for %s", len(set.usable()), strings.Join(k.cfg.Algorithms, ", ")))
+		k.wrong("keys", noKeys, fmt.Errorf("none of its %d keys is for %s", len(keys), strings.Join(k.cfg.Algorithms, ", ")))
 		return
 	}
-	k.found(OK, "keys", "%d, for %s", len(set.usable()), strings.Join(kinds, ", "))
+	k.found(OK, "keys", "%d, for %s", len(keys), strings.Join(kinds, ", "))
 }
 
 // checkSignIn starts a sign-in and asks once what has become of it.
@@ -185,20 +183,16 @@ func (k *checking) checkSignIn(ctx context.Context) {
 	default:
 		k.found(OK, "QR code", "leads to %s with the code in it", da.VerificationURI)
 	}
-	if err := pause(ctx, da.Interval+pollMargin); err != nil {
+	if err := pause(ctx, da.Interval+PollMargin); err != nil {
 		k.wrong("client", refused, err)
 		return
 	}
 	k.checkPoll(k.Poll(ctx, da.DeviceCode, da.CodeVerifier))
 }
 
-const (
-	// shortLife is how long a code has to work for somebody who looks for their
-	// phone first.
-	shortLife = 2 * time.Minute
-	// pollMargin keeps a poll clear of the interval's end.
-	pollMargin = 500 * time.Millisecond
-)
+// shortLife is how long a code has to work for somebody who looks for their phone
+// first.
+const shortLife = 2 * time.Minute
 
 func pause(ctx context.Context, d time.Duration) error {
 	select {
@@ -211,12 +205,16 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // checkPoll reads what a code that nobody knows of has come to.
 func (k *checking) checkPoll(ans Answer) {
-	method := k.authMethod(k.md)
-	switch ans.Outcome {
-	case Pending, SlowDown:
-		k.found(OK, "client", "%s is let in (client_auth %s)", words(k.cfg.ClientID), method)
-	case Failed:
+	_, unanswered := errors.AsType[*noAnswerError](ans.Err)
+	switch {
+	case ans.Outcome == Pending, ans.Outcome == SlowDown:
+		k.found(OK, "client", "%s is let in (client_auth %s)", words(k.cfg.ClientID), k.authMethod(k.md))
+	case unanswered:
+		k.wrong("client", unreachable, ans.Err)
+	case ans.Outcome == Failed:
 		k.wrong("client", refusalOf(ans.Err), ans.Err)
+	case ans.Outcome == Approved:
+		k.wrong("client", refused, errors.New("a sign-in that nobody has decided is answered with tokens"))
 	default:
 		k.wrong("client", notPending, fmt.Errorf("a sign-in that nobody has decided is answered with %w", ans.Err))
 	}

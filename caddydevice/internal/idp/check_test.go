@@ -80,6 +80,8 @@ func TestCheckFindings(t *testing.T) {
 		{"client refused at the token endpoint", func(p *idptest.Provider) { p.Decide("", idptest.Error(401, "invalid_client")) }, Wrong, "Either it knows no client gate, or that one has a secret"},
 		{"invalid_grant while pending", func(p *idptest.Provider) { p.Decide("", idptest.Error(400, "invalid_grant")) }, Wrong, "dialect wso2_old"},
 		{"500 while pending", func(p *idptest.Provider) { p.Decide("", idptest.Reply{Status: 500}) }, Wrong, "dialect tokenidp"},
+		{"no answer to the poll", func(p *idptest.Provider) { p.Unreachable("/token", errors.New("connection refused")) }, Wrong, "connection refused. Check that it runs"},
+		{"approved by nobody", func(p *idptest.Provider) { p.Decide("", p.Tokens(nil)) }, Wrong, "is answered with tokens"},
 		{"too fast", func(p *idptest.Provider) { p.Decide("", idptest.Error(400, "slow_down")) }, OK, "is let in"},
 		{"no refresh", metadata("scopes_supported", []string{"openid"}), Note, "Sessions end with the access token"},
 		{"no revocation", metadata("revocation_endpoint", nil), Note, "no revocation endpoint"},

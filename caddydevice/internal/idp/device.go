@@ -38,7 +38,10 @@ func (md *metadata) grantType() string {
 const (
 	// defaultInterval is RFC 8628 §3.2's for an answer without a usable one.
 	defaultInterval = 5 * time.Second
-	minInterval     = time.Second
+	// PollMargin keeps a poll from arriving on the interval's edge: several
+	// servers compare strictly, or count from when they answered.
+	PollMargin  = 500 * time.Millisecond
+	minInterval = time.Second
 	// maxInterval is the longest that can be meant; Keycloak up to 18 asked
 	// for ten minutes.
 	maxInterval = time.Hour

@@ -7,14 +7,13 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/caddydevice/device-auth/caddydevice/internal/idp"
 	"github.com/caddydevice/device-auth/caddydevice/internal/secret"
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
 const (
-	// margin keeps a poll from arriving on the interval's edge: several
-	// servers compare strictly, or count from when they answered.
-	margin = 500 * time.Millisecond
+	margin = idp.PollMargin
 	// slowDownStep is RFC 8628 §3.5's.
 	slowDownStep = 5 * time.Second
 	// widest is where back-off and the widening for lack of watchers end.
