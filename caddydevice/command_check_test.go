@@ -135,7 +135,7 @@ func TestCommandTry(t *testing.T) {
 		issuer `+p.Issuer+`
 		client_id gate
 		client_secret {env.GATE_SECRET}
-		param device_name {http.request.host}
+		param device_name kiosk-{http.request.host}
 		param audience api
 		require groups staff
 	}
@@ -146,7 +146,7 @@ http://b.localhost {
 		issuer `+p.Issuer+`
 		client_id gate
 		client_secret {env.GATE_SECRET}
-		param device_name {http.request.host}
+		param device_name kiosk-{http.request.host}
 		param audience api
 		require groups nobody
 	}

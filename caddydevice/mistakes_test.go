@@ -62,11 +62,16 @@ func TestProvisionMistakes(t *testing.T) {
 	certText, keyText := idptest.NewAuthority().Issue("gateway")
 	shown := map[string]any{"tls_client_auth": []string{inFile(t, certText), inFile(t, keyText)}}
 	good := map[string]any{"issuer": "https://idp.example.com", "client_id": "gate"}
+	atGitHub := func(key string, value any) map[string]any {
+		return map[string]any{"issuer": "https://github.com", "dialect": "github", "require": []any{map[string]any{"claim": "login", "values": []string{"alice"}}}, key: value}
+	}
 	for _, row := range []struct {
 		name string
 		cfg  map[string]any
 		want string
 	}{
+		{"ID tokens where there are none", atGitHub("upstream_token", "id_token"), "upstream_token id_token: there are no ID tokens in dialect github: use access_token"},
+		{"tokens of clients that cannot be verified", atGitHub("bearer", map[string]any{"audience": []string{"api"}}), "bearer on: the access tokens of dialect github are opaque"},
 		{"no issuer", map[string]any{"issuer": nil}, "issuer is missing: write"},
 		{"no client_id", map[string]any{"client_id": nil}, "client_id is missing: it is the name"},
 		{"plain issuer", map[string]any{"issuer": "http://idp.example.com"}, `issuer "http://idp.example.com": must start with https://`},
