@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -202,9 +201,7 @@ func TestVerdicts(t *testing.T) {
 // TestBearerIssuers: tokens of other issuers, each by its own keys.
 func TestBearerIssuers(t *testing.T) {
 	other := idptest.New("")
-	server := httptest.NewServer(other)
-	defer server.Close()
-	other.Issuer = server.URL
+	other.Issuer = serve(t, other).URL
 	other.Metadata = func(md map[string]any) { delete(md, "device_authorization_endpoint"); delete(md, "token_endpoint") }
 	stranger := idptest.New("https://stranger.example.com")
 

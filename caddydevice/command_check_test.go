@@ -6,7 +6,6 @@ package caddydevice
 import (
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,13 +16,11 @@ import (
 	"github.com/caddydevice/device-auth/caddydevice/internal/session"
 )
 
-// served is a scripted provider with an address.
-func served(t *testing.T) *idptest.Provider {
+// quick is a scripted provider with an address, asked each second.
+func quick(t *testing.T) *idptest.Provider {
 	t.Helper()
 	p := idptest.New("")
-	server := httptest.NewServer(p)
-	t.Cleanup(server.Close)
-	p.Issuer = server.URL
+	p.Issuer = serve(t, p).URL
 	p.Device = func(n int) idptest.Reply {
 		answer := idptest.Device(p.Issuer, n)
 		answer["interval"] = 1
@@ -44,7 +41,7 @@ func caddyfileAt(t *testing.T, text string) string {
 // TestCommandCheck: each provider is asked once, whether gates name it or not,
 // and one that is no good makes the command fail.
 func TestCommandCheck(t *testing.T) {
-	one, two := served(t), served(t)
+	one, two := quick(t), quick(t)
 	file := caddyfileAt(t, `{
 	device_auth {
 		provider first {
@@ -124,7 +121,7 @@ func TestCommandCheckMistakes(t *testing.T) {
 // TestCommandTry signs somebody in, shows what that tells, and signs them out.
 func TestCommandTry(t *testing.T) {
 	t.Setenv("GATE_SECRET", "secret-canary")
-	p := served(t)
+	p := quick(t)
 	p.Claims = map[string]any{
 		"preferred_username": "alice", "groups": []string{"staff", "the board"},
 		"realm_access": map[string]any{"roles": []string{"admin"}}, "evil": "\x1b[2J",
@@ -186,7 +183,7 @@ http://b.localhost {
 
 // TestCommandTryDeclined: why nobody was signed in is told, in words.
 func TestCommandTryDeclined(t *testing.T) {
-	p := served(t)
+	p := quick(t)
 	p.Decide("device-canary-2", idptest.Error(400, "access_denied"))
 	p.Decide("", idptest.Pending())
 	file := caddyfileAt(t, "http://a.localhost {\n device_auth {\n issuer "+p.Issuer+"\n client_id gate\n }\n}\n")

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,14 +60,28 @@ type gate struct {
 func newGate(t testing.TB, cfg map[string]any) *gate {
 	t.Helper()
 	provider := idptest.New("")
-	server := httptest.NewServer(provider)
-	t.Cleanup(server.Close)
-	provider.Issuer = server.URL
-	all := map[string]any{"issuer": server.URL, "client_id": provider.ClientID}
+	provider.Issuer = serve(t, provider).URL
+	all := map[string]any{"issuer": provider.Issuer, "client_id": provider.ClientID}
 	maps.Copy(all, cfg)
 	g := &gate{t: t, idp: provider}
 	g.Handler = provision(t, all, nil)
 	return g
+}
+
+// served are the addresses that providers have had.
+var served sync.Map
+
+// serve gives a provider an address that none has had before: metrics go by the
+// issuer, and would go on counting.
+func serve(t testing.TB, provider http.Handler) *httptest.Server {
+	t.Helper()
+	for {
+		server := httptest.NewServer(provider)
+		t.Cleanup(server.Close) // not before, or the next might get the same
+		if _, had := served.LoadOrStore(server.URL, true); !had {
+			return server
+		}
+	}
 }
 
 // provision loads a handler, and an app with the given configuration. Sessions

@@ -52,8 +52,7 @@ func startCaddy(t *testing.T) *running {
 func startCaddyOn(t *testing.T, store string) *running {
 	t.Helper()
 	provider := idptest.New("")
-	server := httptest.NewServer(provider)
-	provider.Issuer = server.URL
+	provider.Issuer = serve(t, provider).URL
 	r := &running{t: t, idp: provider, addr: freeAddress(t), store: store}
 	if err := r.load(""); err != nil {
 		t.Fatal(err)
@@ -62,7 +61,6 @@ func startCaddyOn(t *testing.T, store string) *running {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
-		server.Close()
 	})
 	return r
 }

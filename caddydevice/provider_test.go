@@ -87,9 +87,7 @@ func TestCompleteURIOff(t *testing.T) {
 func TestTwoProvidersOnOneSite(t *testing.T) {
 	r := startCaddy(t)
 	other := idptest.New("")
-	server := httptest.NewServer(other)
-	t.Cleanup(server.Close)
-	other.Issuer = server.URL
+	other.Issuer = serve(t, other).URL
 	other.Subject = "sub-guest"
 	cfg, err := adapt(fmt.Sprintf(`{
 	admin off

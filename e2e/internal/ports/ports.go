@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -58,8 +59,12 @@ func Free(t testing.TB) string {
 	return ""
 }
 
-// isFree looks at all addresses: gateways listen on all of them.
+// isFree looks at all addresses: gateways listen on all of them. No program is
+// started meanwhile: until it runs, it would have the listener as well, and the
+// port would be taken though this has closed it.
 func isFree(port string) bool {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	l, err := net.Listen("tcp", ":"+port)
 	if err != nil {
 		return false
